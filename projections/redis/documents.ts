@@ -106,9 +106,11 @@ async function replaceUnreadable(
   const there = await each(redis, refused, (commands, { key }) => readText(commands, key))
   for (const [at, { index, document, expected, key }] of refused.entries()) {
     const found = there[at] ?? null
-    if (found === null || parseDocument(found, document.id)) continue
-    await redis.call((commands) => commands.dropValue(key, found))
-    if (expected !== -1) revisions[index] = -1
+    const whole = found === null ? null : parseDocument(found, document.id)
+    // What refused the write may have been unreadable, and replaced or removed since by another process.
+    if (found !== null && !whole) await redis.call((commands) => commands.dropValue(key, found))
+    if (whole) revisions[index] = whole.revision
+    else if (expected !== -1) revisions[index] = -1
     else {
       const stored = await redis.call((commands) => commands.putDocument(key, String(expected), textOf(document)))
       revisions[index] = stored ?? document.revision

@@ -44,24 +44,21 @@ export function createHandle({ redis, prefix, shared, fixed, onSwitch }: HandleO
   let current = fixed ?? 0
   let keys = generationKeys(prefix, current)
 
-  const register = (number: number) =>
-    redis.call((commands) => commands.setField(shared.generations, String(number), ''))
-
-  async function goOver(to: number): Promise<number> {
+  function goOver(to: number): number {
     if (to !== current) {
       current = to
       keys = generationKeys(prefix, to)
       state = 'ready'
       onSwitch()
-      if (to !== 1) await register(to)
     }
     return current
   }
 
   async function begin(): Promise<void> {
-    if (state === 'unknown') await goOver(await liveGeneration(redis, shared))
+    if (state === 'unknown') goOver(await liveGeneration(redis, shared))
     else if (state === 'unregistered') {
-      await register(current) // before it holds anything: who is deleted is forgotten by all that are known
+      // Before it holds anything: who is deleted is forgotten by all that are known.
+      await redis.call((commands) => commands.setField(shared.generations, String(current), ''))
       state = 'ready'
     }
   }

@@ -10,6 +10,7 @@ import { slotOf, tagOfEachSlot } from '../../../runtime/redis/slots.ts'
 import { aCheckpoint, aDocument, brokenDocuments, type Damage, readModelContract } from '../../contract/read-model.ts'
 import { startClock } from '../../support/clock.ts'
 import { type RedisServer, startRedis, startRedisCluster } from '../../support/redis.ts'
+import { until } from '../support.ts'
 
 function open(t: Test, url: string, options?: { readonly prefix?: string; readonly generation?: number }): ReadModel {
   const readModel = openRedisReadModel(url, { settleMs: 0, ...options })
@@ -403,6 +404,17 @@ t.test(
     await readModel.scrub()
     t.equal(await found(both, 'Quuxington'), 0)
     t.ok((await found(both, 'at 1')) > 0, 'what is there now is')
+
+    // What is overwritten while the files are being written may be in them.
+    await both.command('CONFIG', 'SET', 'rdb-key-save-delay', '200000')
+    const scrubbed = readModel.scrub()
+    await until('it writes', async () => /^(aof_rewrite|rdb_bgsave)_in_progress:1/m.test(await both.command('INFO')))
+    await readModel.requestScrub()
+    await both.command('CONFIG', 'SET', 'rdb-key-save-delay', '0')
+    await scrubbed
+    t.equal(await readModel.isScrubPending(), true)
+    await readModel.scrub()
+    t.equal(await readModel.isScrubPending(), false)
 
     await open(t, none.url).scrub()
     t.same(await readdir(none.folder), [])
