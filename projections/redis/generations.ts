@@ -76,6 +76,7 @@ export function createHandle({ redis, prefix, shared, fixed, onSwitch }: HandleO
     begin,
     async follow() {
       if (fixed === undefined) return goOver(await liveGeneration(redis, shared))
+      state = 'unregistered' // it may have been dropped under its worker, who fills it again then
       await begin()
       return fixed
     },

@@ -1,10 +1,11 @@
 /** What is left in Redis where an operation ends halfway or is refused. */
 import '../../support/needs-redis.ts'
 import t, { type Test } from 'tap'
-import { type ReadModel, ReadModelUnavailable } from '../../../projections/read-model.ts'
+import { type Checkpoint, type ReadModel, ReadModelUnavailable } from '../../../projections/read-model.ts'
 import { openRedisReadModel } from '../../../projections/redis/read-model.ts'
 import { aCheckpoint, aDocument, NOTHING } from '../../contract/read-model/support.ts'
 import { startRedis } from '../../support/redis.ts'
+import { until } from '../support.ts'
 
 function open(t: Test, url: string): ReadModel {
   const readModel = openRedisReadModel(url, { settleMs: 0 })
@@ -67,4 +68,39 @@ t.test('a reset that fails halfway: nothing counts as complete, and whose docume
     t.same(await readModel.newest(), place)
     await readModel.reset()
   }
+  await t.test('nor does a generation that is removed in part', async (t) => {
+    const next = openRedisReadModel(server.url, { settleMs: 0, generation: 2 })
+    t.teardown(() => next.close())
+    await server.command('ACL', 'SETUSER', 'app', '~customer:2:{[^0-9]*', '~customer:2:seal:*')
+    for (let id = 1; id <= 12; id++) {
+      await next.follow() // as a worker does who finds it empty: it is listed again
+      await next.put([{ document: aDocument(id, 0), expected: -1 }])
+      await next.setCheckpoint(aCheckpoint(1n), null)
+      await t.rejects(limited.dropGeneration(2), ReadModelUnavailable)
+      t.match(await readModel.generations(), [{ number: 1 }, { number: 2, checkpoint: null }])
+      await readModel.dropGeneration(2)
+      t.match(await next.documents([id]), [null])
+    }
+  })
+})
+
+t.test('a server that restarts while the read model is being filled: it is gone on from there', async (t) => {
+  const server = await startRedis(t, { persistent: true })
+  const readModel = open(t, server.url)
+  const [one, two] = [1n, 2n].map((commit) => aCheckpoint(commit, { complete: false })) as [Checkpoint, Checkpoint]
+  await readModel.setCheckpoint(one, null)
+  await readModel.put([{ document: aDocument(1, 0), expected: -1 }])
+  await server.stop()
+  await server.start()
+  await until('it answers', () =>
+    readModel.ping().then(
+      () => true,
+      () => false,
+    ),
+  )
+  t.same(await readModel.setCheckpoint(two, one), one, 'a worker that did not notice is told')
+  t.same(await readModel.setCheckpoint(two, one), two)
+  t.same(await readModel.get([1]), [NOTHING])
+  t.same(await readModel.setCheckpoint(aCheckpoint(3n), two), aCheckpoint(3n))
+  t.same(await readModel.get([1]), [{ document: aDocument(1, 0), acknowledged: -1 }])
 })
