@@ -199,6 +199,7 @@ t.test('a server that goes and comes', async (t) => {
     for (const [name, call] of Object.entries(calls)) await assertUnavailable(t, () => call(readModel), 200, name)
     const late = open(t, server.url)
     await assertUnavailable(t, () => late.get([1]), 1500, 'opened while it is away')
+    await assertUnavailable(t, () => late.get([1]), 200, 'and at once from then on')
     const filling = open(t, server.url, { generation: 2 })
     await assertUnavailable(t, () => filling.get([1]), 1500, 'and for a generation')
     await server.start()
@@ -215,7 +216,11 @@ t.test('a server that goes and comes', async (t) => {
     await assertUnavailable(t, () => readModel.get([1]), 1500, 'first')
     t.ok((await held).every(({ status }) => status === 'rejected'))
     await assertUnavailable(t, () => readModel.get([1]), 50, 'known to be silent')
+    const hanging = open(t, server.url)
+    await assertUnavailable(t, () => hanging.acknowledge(9, 1), 1500, 'opened while it is silent')
     server.thaw()
+    await untilAvailable(() => hanging.ping())
+    t.same(await untilAvailable(() => hanging.get([9])), [HIDDEN], 'what has failed is not sent later')
     t.same(await untilAvailable(() => readModel.documents([1])), [aDocument(1, 0)])
   })
 
@@ -418,6 +423,15 @@ t.test(
 
     await open(t, none.url).scrub()
     t.same(await readdir(none.folder), [])
+    // Somebody has had a snapshot made.
+    const unsaved = open(t, none.url)
+    await unsaved.put([{ document: aDocument(1, 0, { lastname: 'Quuxington' }), expected: -1 }])
+    await none.command('config', 'set', 'rdbcompression', 'no')
+    await none.command('save')
+    await unsaved.put([{ document: aDocument(1, 1), expected: 0 }])
+    t.equal(await found(none, 'Quuxington'), 1)
+    await unsaved.scrub()
+    t.equal(await found(none, 'Quuxington'), 0)
 
     await both.command('ACL', 'SETUSER', 'app', 'on', '>secret', '~*', '+@all', '-config', '-bgsave', '-bgrewriteaof')
     await open(t, both.url.replace('://', '://app:secret@')).scrub()
