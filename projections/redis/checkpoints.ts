@@ -13,14 +13,12 @@ export interface Checkpoints {
   get(): Promise<Checkpoint | null>
   /** As in the port. */
   set(next: Checkpoint, expected: Checkpoint | null): Promise<Checkpoint | null>
-  /** Call it when the handle has switched to another generation. */
-  forget(): void
 }
 
 /** @param settleMs the minimum duration of an epoch */
 export function createCheckpoints(redis: RedisConnection, handle: Handle, seals: Seals, settleMs: number): Checkpoints {
   const isCluster = redis.kind === 'cluster'
-  /** The checkpoint that was seen last, as it is stored; '' for none. */
+  /** The checkpoint that was seen last, as it is stored; '' for none. Maybe of another generation: then it does not match. */
   let seen = ''
   /** The epoch that was seen last, and when. */
   let filling = { epoch: '', since: 0 }
@@ -90,12 +88,5 @@ export function createCheckpoints(redis: RedisConnection, handle: Handle, seals:
     return wanted.complete === next.complete ? next : set(next, { ...next, complete: false })
   }
 
-  return {
-    read,
-    get,
-    set,
-    forget() {
-      seen = ''
-    },
-  }
+  return { read, get, set }
 }

@@ -89,7 +89,7 @@ function packed(handle: Handle, writes: readonly DocumentWrite[]) {
 }
 
 /**
- * Removes stored values that are not documents, and repeats the write if it expected no document.
+ * Removes stored values that are not documents, and repeats the write: if it expected no document, it succeeds.
  * @param revisions of all writes, corrected in place
  */
 async function replaceUnreadable(
@@ -106,9 +106,10 @@ async function replaceUnreadable(
   const there = await each(redis, refused, (commands, { key }) => readText(commands, key))
   for (const [at, { index, document, expected, key }] of refused.entries()) {
     const found = there[at] ?? null
-    if (found === null || parseDocument(found, document.id)) continue
-    await redis.call((commands) => commands.dropValue(key, found))
-    if (expected !== -1) revisions[index] = -1
+    const whole = found === null ? null : parseDocument(found, document.id)
+    // What refused the write may have been unreadable, and replaced or removed since by another process.
+    if (found !== null && !whole) await redis.call((commands) => commands.dropValue(key, found))
+    if (whole) revisions[index] = whole.revision
     else {
       const stored = await redis.call((commands) => commands.putDocument(key, String(expected), textOf(document)))
       revisions[index] = stored ?? document.revision

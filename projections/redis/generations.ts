@@ -44,25 +44,22 @@ export function createHandle({ redis, prefix, shared, fixed, onSwitch }: HandleO
   let current = fixed ?? 0
   let keys = generationKeys(prefix, current)
 
-  const register = (number: number) =>
-    redis.call((commands) => commands.setField(shared.generations, String(number), ''))
-
-  async function goOver(to: number): Promise<number> {
+  function goOver(to: number): number {
     if (to !== current) {
       current = to
       keys = generationKeys(prefix, to)
       state = 'ready'
       onSwitch()
-      if (to !== 1) await register(to)
     }
     return current
   }
 
   async function begin(): Promise<void> {
-    if (state === 'unknown') await goOver(await liveGeneration(redis, shared))
+    if (state === 'unknown') goOver(await liveGeneration(redis, shared))
     else if (state === 'unregistered') {
+      // Before it holds anything: who is deleted is forgotten by all that are known.
+      await redis.call((commands) => commands.setField(shared.generations, String(current), ''))
       state = 'ready'
-      await register(current)
     }
   }
 
@@ -79,6 +76,7 @@ export function createHandle({ redis, prefix, shared, fixed, onSwitch }: HandleO
     begin,
     async follow() {
       if (fixed === undefined) return goOver(await liveGeneration(redis, shared))
+      state = 'unregistered' // it may have been dropped under its worker, who fills it again then
       await begin()
       return fixed
     },

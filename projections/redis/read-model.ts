@@ -93,7 +93,7 @@ export function openRedisReadModel(
   if (!/^[\w.:-]+$/.test(prefix)) throw new TypeError('A key prefix consists of letters, digits and _ . : -')
   const redis = connectRedis(url)
   const shared = sharedKeys(prefix)
-  const handle = createHandle({ redis, prefix, shared, fixed: generation, onSwitch })
+  const handle = createHandle({ redis, prefix, shared, fixed: generation, onSwitch: () => newest.forget() })
   const seals = createSeals(redis, handle)
   const newest = createNewestPlace(redis, handle, seals)
   const checkpoints = createCheckpoints(redis, handle, seals, settleMs)
@@ -104,10 +104,6 @@ export function openRedisReadModel(
       return work(...values)
     }
   const parts: Parts = { redis, prefix, shared, handle, seals, newest, begun }
-  function onSwitch() {
-    checkpoints.forget()
-    newest.forget()
-  }
   return {
     ...generationOperations(parts),
     ...documentOperations(parts),

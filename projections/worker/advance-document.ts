@@ -11,12 +11,15 @@ import type { Parking } from './parking.ts'
 /** An event whose data is not at hand. */
 type EventReference = Pick<RecordedEvent, 'stream' | 'revision'>
 
+/** An event that was delivered is not in its stream yet. */
+export class NodeIsBehind extends EventStoreUnavailable {}
+
 /**
  * The document with the events applied, as far as they can be; the first one that can't be is parked.
  * @param events of its customer, in the order of their revisions; one without its data is read from the stream
  * @param onRead called for each event that had to be read from the stream
  * @returns no promise if all of them are the document's next, as nearly always
- * @throws ReadModelUnavailable | EventStoreUnavailable
+ * @throws ReadModelUnavailable | EventStoreUnavailable, of which NodeIsBehind concerns this customer alone
  */
 export function advance(
   eventStore: EventStore,
@@ -72,7 +75,9 @@ async function advanceFurther(
         if (current.revision < event.revision) {
           if (isCutOff || (await isRemoved(eventStore, event, current.revision + 1)))
             throw new Error('The event is gone from its stream.')
-          throw new EventStoreUnavailable('A node that is behind has read the stream.')
+          // One customer must not hold up the others for ever.
+          if (parking.hasWaited(id)) throw new Error('The event was delivered, but it does not appear in its stream.')
+          throw new NodeIsBehind('A node that is behind has read the stream.')
         }
       } else {
         type = event.type

@@ -14,7 +14,7 @@ import { documentSize } from '../document-size.ts'
 import { completeErasure } from '../erasure.ts'
 import { customerOf } from '../fold.ts'
 import type { DocumentWrite, ReadModel } from '../read-model.ts'
-import { advance } from './advance-document.ts'
+import { advance, NodeIsBehind } from './advance-document.ts'
 import { createParking, type Failure } from './parking.ts'
 import { createScrubbing } from './scrubbing.ts'
 
@@ -52,6 +52,8 @@ interface ApplierOptions {
   readonly readModel: ReadModel
   /** Called once for each customer that gets stuck. */
   readonly onFailure: (failure: Failure) => void
+  /** See parking.ts. */
+  readonly patienceMs?: number
 }
 
 /** A document to write, and the memory that it takes. */
@@ -103,7 +105,7 @@ export function createApplier(options: ApplierOptions): Applier {
    * compare-and-set fails.
    */
   const stored = new LRUCache<number, CustomerDocument>({ maxSize: CACHED_BYTES })
-  const parking = createParking(readModel, onFailure)
+  const parking = createParking(readModel, onFailure, options.patienceMs)
   const scrubbing = createScrubbing(readModel)
   let folded = nothing()
 
@@ -118,11 +120,18 @@ export function createApplier(options: ApplierOptions): Applier {
     const groups = groupByCustomer(events)
     const documents = await loadDocuments(readModel, groups, (id) => into.documents.get(id)?.document ?? storedOf(id))
     const onRead = noting(into)
+    let behind: NodeIsBehind | undefined
     for (const [id, own] of groups) {
       const before = documents.get(id) as CustomerDocument
-      const after = advance(eventStore, parking, before, own, onRead)
-      keep(into, before, after instanceof Promise ? await after : after)
+      try {
+        const after = advance(eventStore, parking, before, own, onRead)
+        keep(into, before, after instanceof Promise ? await after : after)
+      } catch (error) {
+        if (!(error instanceof NodeIsBehind)) throw error
+        behind = error // all customers wait at the same time
+      }
     }
+    if (behind) throw behind
   }
 
   /** Writes until each document is at the revision that was folded, whoever has written it. */

@@ -116,7 +116,7 @@ export function startGroupProjection(options: GroupProjectionOptions): GroupProj
   async function compare(): Promise<void> {
     isDoubtful = false
     try {
-      if ((await resume(options)) === null) filling.begin()
+      await resume(options)
       applier.forget()
     } catch (error) {
       isDoubtful = true

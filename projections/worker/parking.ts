@@ -32,15 +32,32 @@ export interface Parking {
   isPassed(document: CustomerDocument): boolean
   /** @throws ReadModelUnavailable */
   unpark(id: number): Promise<void>
+  /**
+   * Call it each time a customer's stream was read and lacks an event that was delivered. True once that has gone on for so
+   * long that the customer is to be parked.
+   */
+  hasWaited(id: number): boolean
   /** Another process may have parked events, so they have to be read again. */
   forget(): void
   /** The read model may be another one, or empty: who gets stuck in it is parked again. */
   clear(): void
 }
 
-/** @param onFailure called once for each customer that gets stuck */
-export function createParking(readModel: ReadModel, onFailure: (failure: Failure) => void): Parking {
+/** For how long a stream may lack an event that was delivered, because the node that is read from is behind. */
+const PATIENCE_MS = 60_000
+
+/**
+ * @param onFailure called once for each customer that gets stuck
+ * @param patienceMs how long an event that was delivered may be missing from its stream. Default {@link PATIENCE_MS}
+ */
+export function createParking(
+  readModel: ReadModel,
+  onFailure: (failure: Failure) => void,
+  patienceMs = PATIENCE_MS,
+): Parking {
   const stuck = new Map<number, number>()
+  /** Since when a customer's stream has been too short, and when that was seen last (performance.now). */
+  const waiting = new Map<number, { readonly since: number; readonly last: number }>()
   /** The revisions of the parked events by customer, as read last. */
   let parked: Map<number, number> | undefined
   return {
@@ -70,6 +87,15 @@ export function createParking(readModel: ReadModel, onFailure: (failure: Failure
     async unpark(id) {
       await readModel.unpark(id)
       parked?.delete(id)
+    },
+
+    hasWaited(id) {
+      const now = performance.now()
+      // Who was not seen waiting for as long has got past it, and waits for another one now.
+      for (const [other, { last }] of waiting) if (now - last > patienceMs) waiting.delete(other)
+      const since = waiting.get(id)?.since ?? now
+      waiting.set(id, { since, last: now })
+      return now - since >= patienceMs
     },
 
     forget() {

@@ -9,7 +9,7 @@ import type { ReadModel } from '../../projections/read-model.ts'
 import { openRedisReadModel } from '../../projections/redis/read-model.ts'
 import { startGroupProjection } from '../../projections/worker/group.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
-import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { encoded, type History } from '../support/histories.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
@@ -28,13 +28,23 @@ async function startStores(t: Test) {
   return { server, redis, eventStore, readModel }
 }
 
-/** A worker with connections of its own. */
-function join(t: Test, urls: { readonly server: string; readonly redis: string }) {
+/**
+ * A worker with connections of its own.
+ * @param options.altered its event store instead
+ */
+function join(
+  t: Test,
+  urls: { readonly server: string; readonly redis: string },
+  { altered = (own) => own, settleMs }: { altered?: (own: ServerStore) => ServerStore; settleMs?: number } = {},
+) {
   const eventStore = openKurrentEventStore(urls.server) as ServerStore
-  const [readModel, fillModel] = [openRedisReadModel(urls.redis), openRedisReadModel(urls.redis)]
+  const [readModel, fillModel] = [1, 2].map(() =>
+    openRedisReadModel(urls.redis, settleMs === undefined ? {} : { settleMs }),
+  ) as [ReadModel, ReadModel]
   let applied = 0
+  let interruptions = 0
   const worker = startGroupProjection({
-    eventStore,
+    eventStore: altered(eventStore),
     readModel,
     fillModel,
     group: 'customers',
@@ -42,6 +52,9 @@ function join(t: Test, urls: { readonly server: string; readonly redis: string }
     observer: {
       applied: (events) => {
         applied += events.length
+      },
+      interrupted: () => {
+        interruptions++
       },
     },
   })
@@ -56,7 +69,7 @@ function join(t: Test, urls: { readonly server: string; readonly redis: string }
     return stopped
   }
   t.teardown(stop)
-  return { stop, applied: () => applied }
+  return { stop, applied: () => applied, interruptions: () => interruptions }
 }
 
 /** Waits until every customer's document is the fold of its stream, and complete. */
@@ -160,15 +173,25 @@ t.test('connections that are cut, and a Redis that is away, only hold it up', as
   const { server, redis, eventStore, readModel } = await startStores(t)
   const histories = someHistories(30, 9)
   await appendHistories(eventStore, part(histories, 0, 1))
-  join(t, { server: server.url, redis: redis.url })
+  const worker = join(t, { server: server.url, redis: redis.url })
   await untilProjected(eventStore, readModel, histories)
   for (let revision = 1; revision < 4; revision++) {
     if (revision === 2) await redis.stop()
+    if (revision === 3) {
+      // A Redis that only hangs has lost nothing, so nothing is filled again afterwards.
+      await untilProjected(eventStore, readModel, part(histories, 0, 3))
+      redis.freeze()
+    }
+    const before = worker.interruptions()
     const more = histories.map(async (history) => {
       const event = encoded(history)[revision]
       if (event) await eventStore.append(`customer-${history.id}`, [event], { expected: revision - 1 })
     })
     await Promise.all(more)
+    if (revision === 3) {
+      await until('a delivery could not be applied', () => worker.interruptions() > before)
+      redis.thaw()
+    }
     server.cutConnections()
     if (revision === 2) await redis.start()
     await until('the server answers', () =>
@@ -179,6 +202,62 @@ t.test('connections that are cut, and a Redis that is away, only hold it up', as
     )
   }
   await untilProjected(eventStore, readModel, part(histories, 0, 4))
+})
+
+t.test('a server that restarts before it has stored how far the group is', async (t) => {
+  const { server, redis, eventStore, readModel } = await startStores(t)
+  const histories = someHistories(3, 17)
+  await appendHistories(eventStore, part(histories, 0, 1))
+  const worker = join(t, { server: server.url, redis: redis.url })
+  await untilProjected(eventStore, readModel, histories)
+  redis.freeze()
+  await appendLater(eventStore, part(histories, 0, 2), 1)
+  await until('they could not be applied', () => worker.interruptions() > 0)
+  await server.stop()
+  await server.start()
+  redis.thaw()
+  await until('the server is back', () =>
+    eventStore.ping().then(
+      () => true,
+      () => false,
+    ),
+  )
+  await untilProjected(eventStore, readModel, part(histories, 0, 2))
+})
+
+t.test('it can be stopped while the server is away, before there is a group', async (t) => {
+  const { server, redis } = await startStores(t)
+  await server.stop()
+  const worker = join(t, { server: server.url, redis: redis.url })
+  await until('it has tried', () => worker.interruptions() > 0)
+  let isOver = false
+  worker.stop().then(() => {
+    isOver = true
+  })
+  await until('it has stopped', () => isOver)
+  await server.start()
+})
+
+t.test('and while the read model is being filled', builtIn('hang'), async (t: Test) => {
+  const { server, redis, eventStore } = await startStores(t)
+  await appendHistories(eventStore, someHistories(1, 18))
+  let isFilling = false
+  const hanging = (own: ServerStore): ServerStore => ({
+    ...own,
+    subscribeToAll(options) {
+      isFilling = true
+      server.hang(true)
+      return own.subscribeToAll(options)
+    },
+  })
+  const worker = join(t, { server: server.url, redis: redis.url }, { altered: hanging })
+  await until('it is being filled', () => isFilling)
+  let isOver = false
+  worker.stop().then(() => {
+    isOver = true
+  })
+  await until('it has stopped', () => isOver)
+  server.hang(false)
 })
 
 t.test('after catching up alone, a group goes on from the checkpoint', async (t) => {
@@ -203,6 +282,44 @@ t.test('a group that is deleted is created anew', async (t) => {
   await eventStore.persistentSubscriptions.delete('customers')
   await appendLater(eventStore, histories, 2)
   await untilProjected(eventStore, readModel, histories)
+})
+
+t.test('what is appended after a filling and before the group begins is lost to neither', async (t) => {
+  const { server, redis, eventStore, readModel } = await startStores(t)
+  const histories = someHistories(3, 16)
+  await appendHistories(eventStore, part(histories, 0, 1))
+  const isComplete = async () => (await readModel.getCheckpoint().catch(() => null))?.complete ?? false
+  /** The revision that is appended once the read model is complete, or was not for a while. */
+  let next: number | undefined = 1
+  /** Whoever asks for the end of the log waits until then. */
+  const slow = (own: ServerStore): ServerStore => ({
+    ...own,
+    async *readAll(options) {
+      const revision = options?.direction === 'backwards' ? next : undefined
+      if (revision !== undefined) {
+        next = undefined
+        for (let i = 0; i < 40 && !(await isComplete()); i++) await delay(100)
+        await appendLater(eventStore, part(histories, 0, revision + 1), revision)
+      }
+      yield* own.readAll(options)
+    },
+  })
+  join(t, { server: server.url, redis: redis.url }, { altered: slow, settleMs: 0 })
+  const untilAppended = (revision: number) =>
+    until('the events are there', async () => {
+      const folds = await Promise.all(histories.map(({ id }) => foldCustomer(eventStore, id)))
+      return folds.every((fold) => fold.revision === revision)
+    })
+  await untilAppended(1)
+  await untilProjected(eventStore, readModel, part(histories, 0, 2))
+
+  next = 2
+  await redis.command('FLUSHALL')
+  await eventStore.persistentSubscriptions.delete('customers')
+  await until('it is filled again', isComplete)
+  if (next !== undefined) await appendLater(eventStore, part(histories, 0, 3), 2)
+  await untilAppended(2)
+  await untilProjected(eventStore, readModel, part(histories, 0, 3))
 })
 
 t.test('a read model of another log is emptied and filled anew', async (t) => {

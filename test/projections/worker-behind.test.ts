@@ -110,4 +110,46 @@ t.test('a node that is behind only holds it up', builtIn('it is behind'), async 
       t.match(failures.slice(2), [{ stream: 'customer-2', revision: 1 }])
     },
   )
+
+  await t.test(
+    'one whose stream stays short of it is parked after a while, and goes on when it is there',
+    async (t) => {
+      const { server, eventStore, readModel } = await startNode(t)
+      const events = await collect(eventStore.readAll({}))
+      const failures: Failure[] = []
+      const onFailure = (each: Failure) => void failures.push(each)
+      const anApplier = (patienceMs: number) => createApplier({ eventStore, readModel, onFailure, patienceMs })
+      const [patient, applier] = [anApplier(60_000), anApplier(1_000)]
+      const delivered = events.slice(-2)
+      server.fallBehind(events.length)
+      // As a worker repeats it after each failure.
+      const apply = (each: typeof applier) => {
+        each.forget()
+        return each.apply(delivered)
+      }
+      await t.rejects(apply(applier), EventStoreUnavailable, 'at first it is waited for')
+      t.same(failures, [])
+      await until('it is parked', () =>
+        apply(applier).then(
+          () => true,
+          () => false,
+        ),
+      )
+      t.match(
+        await readModel.parked(),
+        [1, 2].map((customerId) => ({ customerId, revision: 0, reason: /does not appear/ })),
+      )
+      t.ok(failures.length >= 2)
+      await t.rejects(apply(patient), EventStoreUnavailable)
+      server.fallBehind(0)
+      await apply(applier)
+      t.strictSame(await readModel.documents([1, 2]), await straight(eventStore, [1, 2]))
+      t.same(await readModel.parked(), [])
+
+      server.fallBehind(events.length)
+      await readModel.reset()
+      await delay(1_100)
+      await t.rejects(apply(applier), EventStoreUnavailable, 'what was waited for long ago does not count')
+    },
+  )
 })

@@ -25,6 +25,16 @@ export async function damageCases(t: Test, { one, two, open, damage, complete }:
       t.same(await two.documents([1]), [aDocument(1, 5)], name)
       await one.put([{ document: whole, expected: 5 }])
     })
+    await damage(generation).documents(1, whole, async (name) => {
+      const rivals = await Promise.all(
+        Array.from({ length: 8 }, async (_, index) => {
+          for (let turn = 0; turn < index; turn++) await new Promise((resolve) => setImmediate(resolve))
+          return (index % 2 ? one : two).put([{ document: aDocument(1, 10 + index), expected: -1 }])
+        }),
+      )
+      const [stored] = await one.documents([1])
+      t.same(new Set(rivals.flat()), new Set([stored?.revision]), `${name}: one wins, and all are told`)
+    })
   })
 
   await t.test('a damaged document of a deleted customer is forgotten; it differs from a whole one', async (t) => {

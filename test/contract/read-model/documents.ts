@@ -69,6 +69,9 @@ export async function documentCases(t: Test, { one, two, empty, complete }: Cont
     t.same(await one.documents([1]), [aDocument(1, 7)])
     t.same(await one.put([{ document: aDocument(2, 1), expected: 0 }]), [-1], 'none is stored')
     t.same(await one.documents([2]), [null])
+    await one.put([{ document: aDocument(3, 12), expected: -1 }])
+    t.same(await one.put([{ document: aDocument(3, 2), expected: 1 }]), [12], 'not by its first digit')
+    t.same(await one.documents([3]), [aDocument(3, 12)])
   })
 
   await t.test('put: winners and losers in one call', async (t) => {

@@ -1,5 +1,6 @@
 /** Cases of the read-model contract: generations and parked events. */
 import type { Test } from 'tap'
+import type { EventPlace } from '../../../eventstore/event-place.ts'
 import { absentCustomer } from '../../../projections/customer.ts'
 import { aCheckpoint, aDocument, aParkedEvent, type Contract, NOTHING } from './support.ts'
 
@@ -13,9 +14,13 @@ export async function generationCases(t: Test, { one, two, open, complete }: Con
     t.equal(await filling.generation(), next)
     t.equal(await filling.wanted(), next)
     t.equal(await filling.follow(), next, 'a handle that was opened for one stays on it')
-    await one.put([{ document: aDocument(1, 0), expected: -1 }])
+    const [early, late] = [3n, 4n].map((commit): EventPlace => {
+      const { position, id, stream, revision } = aCheckpoint(commit)
+      return { position, id, stream, revision }
+    })
+    await one.put([{ document: aDocument(1, 0), expected: -1 }], late)
     t.same(await filling.documents([1]), [null], 'documents are its own')
-    await filling.put([{ document: aDocument(1, 5), expected: -1 }])
+    await filling.put([{ document: aDocument(1, 5), expected: -1 }], early)
     t.same(await one.documents([1]), [aDocument(1, 0)])
     await one.acknowledge(1, 7)
     t.same(await filling.get([1]), [{ document: null, acknowledged: 7 }], 'marks are shared, documents wait')
@@ -33,6 +38,7 @@ export async function generationCases(t: Test, { one, two, open, complete }: Con
     t.same(await one.documents([1]), [aDocument(1, 0)], 'nobody goes over before it says so')
     t.equal(await one.follow(), next)
     t.equal(await one.generation(), next)
+    t.same(await one.newest(), early, 'that the other one was further is no loss')
     t.same(await one.get([1]), [{ document: aDocument(1, 5), acknowledged: 7 }])
     await t.rejects(one.dropGeneration(next), RangeError, 'the live one stays')
     await two.dropGeneration(live)

@@ -406,7 +406,8 @@ t.test('by a follower alone: what needs the leader goes there', async (t) => {
 
 t.test('a cluster whose nodes are others than those that were named', async (t) => {
   const { cluster, store } = await aCluster(t)
-  const [one] = cluster.nodes as [ClusterNode]
+  await cluster.whole()
+  const one = await cluster.leader()
   const named = openKurrentEventStore(cluster.url.replace(/:\/\/[^?]*/, `://127.0.0.1:${one.port},127.0.0.1:1`))
   t.teardown(() => named.close())
   const stream = `named-${crypto.randomUUID()}`
@@ -415,4 +416,23 @@ t.test('a cluster whose nodes are others than those that were named', async (t) 
   await cluster.leader()
   await untilDone('an append', () => named.append(stream, someEvents(1, 1), { expected: 0 }))
   t.equal((await all(store.readStream(stream))).length, 2)
+})
+
+t.test('the one that was named goes before there is a leader: those that it has named are asked', async (t) => {
+  const cluster = await startEventStoreCluster(t, { electionMs: 2_000 })
+  await cluster.whole()
+  const leader = await cluster.leader()
+  const [one] = others(cluster, leader) as [ClusterNode]
+  await leader.stop()
+  await delay(300)
+  const named = openKurrentEventStore(cluster.url.replace(/:\/\/[^?]*/, `://127.0.0.1:${one.port},127.0.0.1:1`))
+  t.teardown(() => named.close())
+  named.ping().catch(() => {}) // it begins to look for the leader
+  await delay(500)
+  await one.stop()
+  await leader.start()
+  await cluster.leader()
+  await untilDone('an append', () =>
+    named.append(`asked-${crypto.randomUUID()}`, someEvents(1), { expected: 'no_stream' }),
+  )
 })

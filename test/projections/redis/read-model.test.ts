@@ -9,9 +9,9 @@ import { slotOf, tagOfEachSlot } from '../../../runtime/redis/slots.ts'
 import { aCheckpoint, aDocument, brokenDocuments, type Damage, readModelContract } from '../../contract/read-model.ts'
 import { startClock } from '../../support/clock.ts'
 import { type RedisServer, startRedis, startRedisCluster } from '../../support/redis.ts'
-import { untilDone } from '../../support/until.ts'
+import { until, untilDone } from '../../support/until.ts'
 
-function open(t: Test, url: string, options?: { readonly prefix: string }): ReadModel {
+function open(t: Test, url: string, options?: { readonly prefix?: string; readonly generation?: number }): ReadModel {
   const readModel = openRedisReadModel(url, { settleMs: 0, ...options })
   t.teardown(() => readModel.close())
   return readModel
@@ -187,8 +187,15 @@ t.test('a server that goes and comes', async (t) => {
     for (const [name, call] of Object.entries(calls)) await assertUnavailable(t, () => call(readModel), 200, name)
     const late = open(t, server.url)
     await assertUnavailable(t, () => late.get([1]), 1500, 'opened while it is away')
+    await assertUnavailable(t, () => late.get([1]), 200, 'and at once from then on')
+    const filling = open(t, server.url, { generation: 2 })
+    await assertUnavailable(t, () => filling.get([1]), 1500, 'and for a generation')
     await server.start()
     for (const each of [readModel, late]) t.same(await untilAvailable(() => each.documents([1])), [aDocument(1, 0)])
+    await untilAvailable(() => filling.put([{ document: aDocument(2, 0), expected: -1 }]))
+    t.match(await readModel.generations(), [{ number: 1 }, { number: 2 }], 'which is known all the same')
+    await readModel.forget([2])
+    t.same(await filling.documents([2]), [null], 'so nothing of who is deleted stays in it')
   })
 
   await t.test('silent', async (t) => {
@@ -197,7 +204,11 @@ t.test('a server that goes and comes', async (t) => {
     await assertUnavailable(t, () => readModel.get([1]), 1500, 'first')
     t.ok((await held).every(({ status }) => status === 'rejected'))
     await assertUnavailable(t, () => readModel.get([1]), 50, 'known to be silent')
+    const hanging = open(t, server.url)
+    await assertUnavailable(t, () => hanging.acknowledge(9, 1), 1500, 'opened while it is silent')
     server.thaw()
+    await untilAvailable(() => hanging.ping())
+    t.same(await untilAvailable(() => hanging.get([9])), [HIDDEN], 'what has failed is not sent later')
     t.same(await untilAvailable(() => readModel.documents([1])), [aDocument(1, 0)])
   })
 
@@ -387,8 +398,28 @@ t.test(
     t.equal(await found(both, 'Quuxington'), 0)
     t.ok((await found(both, 'at 1')) > 0, 'what is there now is')
 
+    // What is overwritten while the files are being written may be in them.
+    await both.command('CONFIG', 'SET', 'rdb-key-save-delay', '200000')
+    const scrubbed = readModel.scrub()
+    await until('it writes', async () => /^(aof_rewrite|rdb_bgsave)_in_progress:1/m.test(await both.command('INFO')))
+    await readModel.requestScrub()
+    await both.command('CONFIG', 'SET', 'rdb-key-save-delay', '0')
+    await scrubbed
+    t.equal(await readModel.isScrubPending(), true)
+    await readModel.scrub()
+    t.equal(await readModel.isScrubPending(), false)
+
     await open(t, none.url).scrub()
     t.same(await readdir(none.folder), [])
+    // Somebody has had a snapshot made.
+    const unsaved = open(t, none.url)
+    await unsaved.put([{ document: aDocument(1, 0, { lastname: 'Quuxington' }), expected: -1 }])
+    await none.command('config', 'set', 'rdbcompression', 'no')
+    await none.command('save')
+    await unsaved.put([{ document: aDocument(1, 1), expected: 0 }])
+    t.equal(await found(none, 'Quuxington'), 1)
+    await unsaved.scrub()
+    t.equal(await found(none, 'Quuxington'), 0)
 
     await both.command('ACL', 'SETUSER', 'app', 'on', '>secret', '~*', '+@all', '-config', '-bgsave', '-bgrewriteaof')
     await open(t, both.url.replace('://', '://app:secret@')).scrub()
