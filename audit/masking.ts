@@ -6,7 +6,7 @@
  * is seen that a value changed, or came back. Marks of different persons say nothing about each other. Nobody can find a
  * value by trying all of them (a date of birth, a gender) without the service's key.
  */
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHmac, createSecretKey, randomBytes } from 'node:crypto'
 import type { Json } from '../eventstore/port.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import { isErased } from '../schema/events.ts'
@@ -113,9 +113,12 @@ export interface Masker {
  * marks can only be compared within this process
  */
 export function createMasker(key: string | undefined): Masker {
-  const markKey = createHmac('sha256', key ?? randomBytes(32))
-    .update('key of the marks of masked values, v1')
-    .digest()
+  // As an object: with a key as bytes, createHmac costs twenty times as much.
+  const markKey = createSecretKey(
+    createHmac('sha256', key ?? randomBytes(32))
+      .update('key of the marks of masked values, v1')
+      .digest(),
+  )
   return {
     mark(scope, field, value) {
       const hash = createHmac('sha256', markKey)

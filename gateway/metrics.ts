@@ -1,5 +1,6 @@
 /** The gateway's Prometheus metrics. */
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import { Counter, Gauge, type Registry } from 'prom-client'
+import { createHistogram } from '../runtime/histogram.ts'
 import { createRegistry } from '../runtime/metrics.ts'
 import { createSubgraphMetrics, DURATION_BUCKETS, type SubgraphMetrics } from './subgraphs/metrics.ts'
 import { createSubscriptionMetrics, type SubscriptionMetrics } from './subscriptions/metrics.ts'
@@ -56,10 +57,9 @@ export function createMetrics(): Metrics {
     labelNames: ['operation', 'type', 'outcome'] as const,
     registers,
   })
-  const durations = new Histogram({
+  const durations = createHistogram({
     name: 'gateway_request_duration_seconds',
     help: 'Time from the arrival of a GraphQL request to its answer, by operation name and type.',
-    labelNames: ['operation', 'type'] as const,
     buckets: DURATION_BUCKETS,
     registers,
   })
@@ -102,7 +102,7 @@ export function createMetrics(): Metrics {
     operation: (asked, type) => {
       if (!names.has(asked) && names.size < NAMES && asked.length <= MAX_NAME) names.add(asked)
       const operation = names.has(asked) ? asked : OTHER
-      const duration = durations.labels({ operation, type })
+      const observe = durations.series({ operation, type })
       const counters = new Map<Outcome, { inc(): void }>()
       return (outcome, seconds) => {
         let counter = counters.get(outcome)
@@ -111,7 +111,7 @@ export function createMetrics(): Metrics {
           counters.set(outcome, counter)
         }
         counter.inc()
-        duration.observe(seconds)
+        observe(seconds)
       }
     },
     fault: (type) => faults.inc({ type }),

@@ -2,7 +2,7 @@
  * The tokens of the links in mails. None is stored: a token is derived from the event that asked for the mail, with a
  * key. So the log does not reveal it, and a mail that is sent twice has the same token.
  */
-import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
+import { createHmac, createSecretKey, hkdfSync, timingSafeEqual } from 'node:crypto'
 
 export type MailPurpose = 'reset-password' | 'confirm-account' | 'confirm-newsletter'
 
@@ -15,7 +15,8 @@ export interface MailTokens {
 
 /** @param emailHashKey the service's key that never changes: links in mails outlive a rotation of the token key */
 export function createMailTokens(emailHashKey: string): MailTokens {
-  const key = Buffer.from(hkdfSync('sha256', emailHashKey, '', 'mail tokens', 32))
+  // As an object: with a key as bytes, createHmac costs twenty times as much.
+  const key = createSecretKey(Buffer.from(hkdfSync('sha256', emailHashKey, '', 'mail tokens', 32)))
   const of = (purpose: MailPurpose, eventId: string) =>
     createHmac('sha256', key).update(`${purpose}:${eventId}`).digest('hex').slice(0, 32)
   return {

@@ -1,5 +1,6 @@
 /** The subgraph's metrics, beside those of the process. */
-import { Counter, Histogram } from 'prom-client'
+import { Counter } from 'prom-client'
+import { createHistogram } from '../runtime/histogram.ts'
 import { createRegistry } from '../runtime/metrics.ts'
 
 export type SubgraphMetrics = ReturnType<typeof createMetrics>
@@ -15,10 +16,9 @@ export function createMetrics() {
       labelNames: ['source'],
       registers,
     }),
-    appends: new Histogram({
+    appends: createHistogram({
       name: 'eventstore_append_seconds',
       help: 'How long appends took, by what came of them.',
-      labelNames: ['outcome'],
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5],
       registers,
     }),

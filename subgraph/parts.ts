@@ -113,9 +113,11 @@ export function createParts(options: PartsOptions): Parts {
 /** The event store as the subgraph uses it (with metrics and the log guard), and the customers in it. */
 function createStores({ eventStore: store, readModel, log, metrics }: PartsOptions) {
   const { appends, conflicts, reads, registry } = metrics
+  const written = appends.series({ outcome: 'written' })
   const guard = guardLog({
     eventStore: observed(chained(store), (outcome, seconds) => {
-      appends.observe({ outcome }, seconds)
+      const count = outcome === 'written' ? written : appends.series({ outcome })
+      count(seconds)
       if (outcome === 'conflict') conflicts.inc()
     }),
     readModel,

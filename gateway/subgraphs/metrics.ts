@@ -1,5 +1,6 @@
 /** The metrics of subgraph calls. */
-import { Counter, Histogram, type Registry } from 'prom-client'
+import { Counter, type Registry } from 'prom-client'
+import { createHistogram } from '../../runtime/histogram.ts'
 import { CALL_OUTCOMES, type CallOutcome } from './client.ts'
 
 export interface SubgraphMetrics {
@@ -17,10 +18,9 @@ export interface SubgraphMetrics {
 export const DURATION_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1, 2.5, 5, 10]
 
 export function createSubgraphMetrics(registers: Registry[]): SubgraphMetrics {
-  const calls = new Histogram({
+  const calls = createHistogram({
     name: 'gateway_subgraph_duration_seconds',
     help: 'Time of subgraph calls, including retries, by outcome.',
-    labelNames: ['service', 'outcome'] as const,
     buckets: DURATION_BUCKETS,
     registers,
   })
@@ -53,8 +53,7 @@ export function createSubgraphMetrics(registers: Registry[]): SubgraphMetrics {
       }
       let observe = own.get(outcome)
       if (!observe) {
-        const series = calls.labels({ service, outcome })
-        observe = (seconds) => series.observe(seconds)
+        observe = calls.series({ service, outcome })
         own.set(outcome, observe)
       }
       observe(milliseconds / 1000)

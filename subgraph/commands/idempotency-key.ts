@@ -1,5 +1,5 @@
 /** Idempotency keys: a retried request becomes the same command, on every instance. */
-import { createHmac, hkdfSync } from 'node:crypto'
+import { createHmac, createSecretKey, hkdfSync } from 'node:crypto'
 import { toUuid, uuidOf } from '../../eventstore/derived-uuid.ts'
 
 /** Derives the same id for a retried request on every instance; see {@link createCommandIds}. */
@@ -11,7 +11,8 @@ export type CommandIds = (request: string) => { readonly id: string; readonly fo
  * @param emailHashKey the service's key that never changes
  */
 export function createCommandIds(emailHashKey: string): CommandIds {
-  const key = Buffer.from(hkdfSync('sha256', emailHashKey, '', 'command ids', 32))
+  // As an object: with a key as bytes, createHmac costs twenty times as much.
+  const key = createSecretKey(Buffer.from(hkdfSync('sha256', emailHashKey, '', 'command ids', 32)))
   return (request) => ({
     id: toUuid(createHmac('sha256', key).update(request).digest()),
     formerId: uuidOf(request),
