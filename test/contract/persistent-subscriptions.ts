@@ -243,6 +243,15 @@ export async function persistentSubscriptionContract(
     )
   })
 
+  const last = fresh()
+  await groups.create(last, { filter: { streamPrefixes: [last] }, from: 'start' })
+  const consuming = take(groups.subscribe(last, { bufferSize: 1 }), 1)
+  consuming.catch(() => {}) // awaited below
+  await until(last, ({ consumers }) => consumers === 1)
   await store.close()
+  await t.rejects(consuming, { message: 'The subscription has ended.' }, 'the store ends its consumers')
+  const another = await open()
+  await another.persistentSubscriptions?.delete(last)
+  await another.close()
   t.throws(() => groups.subscribe(fresh(), { bufferSize: 0 }), { name: 'InvalidArgument' })
 }

@@ -8,6 +8,7 @@ import { chained } from '../../eventstore/hash-chain.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { createApplier } from '../../projections/worker/apply-events.ts'
+import { createScrubbing } from '../../projections/worker/scrubbing.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { startRedis } from '../support/redis.ts'
 import { registered } from '../support/registered.ts'
@@ -122,3 +123,17 @@ t.test(
     await until('nothing is owed', async () => !(await readModel.isScrubPending()))
   },
 )
+
+t.test('a deletion while the files are being rewritten has them rewritten once more', async (t) => {
+  const { readModel } = await openStores(t)
+  let times = 0
+  const scrubbing = createScrubbing({
+    ...readModel,
+    async scrub() {
+      if (++times === 1) scrubbing.schedule()
+      await readModel.scrub()
+    },
+  })
+  scrubbing.schedule()
+  await until('it is done twice', () => times === 2)
+})
