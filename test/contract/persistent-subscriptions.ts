@@ -247,7 +247,7 @@ export async function persistentSubscriptionContract(
   await groups.create(last, { filter: { streamPrefixes: [last] }, from: 'start' })
   const consuming = take(groups.subscribe(last, { bufferSize: 1 }), 1)
   consuming.catch(() => {}) // awaited below
-  await until(last, ({ consumers }) => consumers === 1)
+  await untilInfo(last, ({ consumers }) => consumers === 1)
   await store.close()
   await t.rejects(consuming, { message: 'The subscription has ended.' }, 'the store ends its consumers')
   const another = await open()
