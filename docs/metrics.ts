@@ -70,15 +70,22 @@ export async function collectMetrics(): Promise<Readonly<Record<string, readonly
   }
 }
 
+/** What a metric has that its declared type does not. */
+interface Registered {
+  readonly name: string
+  readonly help: string
+  readonly type?: string
+  readonly labelNames: string[]
+}
+
 /** What is registered meanwhile, in any registry. */
 async function registered(start: () => unknown): Promise<readonly DocumentedMetric[]> {
   const metrics: DocumentedMetric[] = []
   const { registerMetric } = Registry.prototype
   Registry.prototype.registerMetric = function register(metric: Metric) {
-    const { name, help, labelNames } = metric as unknown as { name: string; help: string; labelNames: string[] }
-    if (!DEFAULT.test(name)) {
-      metrics.push({ name, type: metric.constructor.name.toLowerCase(), labels: labelNames, help })
-    }
+    // prom-client's own do not have their type yet.
+    const { name, help, type = metric.constructor.name.toLowerCase(), labelNames } = metric as unknown as Registered
+    if (!DEFAULT.test(name)) metrics.push({ name, type, labels: labelNames, help })
     registerMetric.call(this, metric)
   }
   try {

@@ -60,6 +60,7 @@ export function createMetrics(): Metrics {
   const durations = createHistogram({
     name: 'gateway_request_duration_seconds',
     help: 'Time from the arrival of a GraphQL request to its answer, by operation name and type.',
+    labelNames: ['operation', 'type'],
     buckets: DURATION_BUCKETS,
     registers,
   })

@@ -1,39 +1,47 @@
 /** Histograms for what happens in every request. */
 import type { Metric, MetricType, MetricValueWithName, Registry } from 'prom-client'
 
-export interface HistogramOptions {
+export interface HistogramOptions<Label extends string> {
   readonly name: string
   readonly help: string
+  readonly labelNames: readonly Label[]
   /** The upper bounds of its buckets, ascending. */
   readonly buckets: readonly number[]
   readonly registers: readonly Registry[]
 }
 
-type Labels = Readonly<Record<string, string>>
-
-export interface FastHistogram {
+export interface FastHistogram<Label extends string> {
   /**
    * Begins a series, or goes on with the one of the same labels. It is shown from its first value on.
-   * @param labels in the order in which they are shown
    * @returns a function that counts a value; it may be kept as long as the series is not removed
    */
-  readonly series: (labels: Labels) => (value: number) => void
+  readonly series: (labels: Readonly<Record<Label, string>>) => (value: number) => void
   /** Ends a series. */
-  readonly remove: (labels: Labels) => void
+  readonly remove: (labels: Readonly<Record<Label, string>>) => void
 }
 
 /**
  * Makes a histogram that is exported like those of prom-client, but counts in an array. prom-client's finds a bucket as a
  * property whose name is a fraction, and the series by a text that it makes of the labels: 1.4 µs and more for each value.
  */
-export function createHistogram({ name, help, buckets, registers }: HistogramOptions): FastHistogram {
+export function createHistogram<Label extends string>({
+  name,
+  help,
+  labelNames,
+  buckets,
+  registers,
+}: HistogramOptions<Label>): FastHistogram<Label> {
   const all = new Map<string, Series>()
-  const keyOf = (labels: Labels) => JSON.stringify(Object.entries(labels).sort())
+  const keyOf = (labels: Readonly<Record<Label, string>>) => JSON.stringify(labelNames.map((label) => labels[label]))
   const metric = {
     name,
     help,
+    labelNames,
     type: 'histogram' as unknown as MetricType,
-    get: async () => ({ ...metric, aggregator: 'sum', values: [...all.values()].flatMap((each) => each.values(name)) }),
+    get: async () => {
+      const values = [...all.values()].flatMap((each) => each.values(name))
+      return { name, help, type: metric.type, aggregator: 'sum', values }
+    },
     reset: () => all.clear(),
   }
   for (const registry of registers) registry.registerMetric(metric as unknown as Metric)
@@ -49,13 +57,13 @@ export function createHistogram({ name, help, buckets, registers }: HistogramOpt
 }
 
 class Series {
-  readonly #labels: Labels
+  readonly #labels: Readonly<Record<string, string>>
   readonly #bounds: readonly number[]
   /** One for each bound, and one for what is above all of them. */
   readonly #counts: Float64Array
   #sum = 0
 
-  constructor(labels: Labels, bounds: readonly number[]) {
+  constructor(labels: Readonly<Record<string, string>>, bounds: readonly number[]) {
     this.#labels = labels
     this.#bounds = bounds
     this.#counts = new Float64Array(bounds.length + 1)

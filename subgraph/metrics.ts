@@ -19,6 +19,7 @@ export function createMetrics() {
     appends: createHistogram({
       name: 'eventstore_append_seconds',
       help: 'How long appends took, by what came of them.',
+      labelNames: ['outcome'],
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5],
       registers,
     }),

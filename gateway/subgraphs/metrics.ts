@@ -21,6 +21,7 @@ export function createSubgraphMetrics(registers: Registry[]): SubgraphMetrics {
   const calls = createHistogram({
     name: 'gateway_subgraph_duration_seconds',
     help: 'Time of subgraph calls, including retries, by outcome.',
+    labelNames: ['service', 'outcome'],
     buckets: DURATION_BUCKETS,
     registers,
   })

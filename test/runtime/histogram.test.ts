@@ -3,7 +3,12 @@ import { Histogram, Registry } from 'prom-client'
 import t from 'tap'
 import { createHistogram } from '../../runtime/histogram.ts'
 
-const described = { name: 'call_seconds', help: 'How long "calls" took.', buckets: [0.001, 0.25, 1, 10] }
+const described = {
+  name: 'call_seconds',
+  help: 'How long "calls" took.',
+  labelNames: ['service', 'outcome'] as const,
+  buckets: [0.001, 0.25, 1, 10],
+}
 const users = { service: 'users', outcome: 'answered' }
 const reviews = { service: 'a "quoted"\nname', outcome: 'failed' }
 /** On the bounds, beside them, and above all of them. */
@@ -20,7 +25,7 @@ async function exported(registry: Registry) {
 t.test('the same values give the same export', async (t) => {
   const [registry, reference] = [new Registry(), new Registry()]
   const ours = createHistogram({ ...described, registers: [registry] })
-  const theirs = new Histogram({ ...described, labelNames: ['service', 'outcome'], registers: [reference] })
+  const theirs = new Histogram({ ...described, buckets: [...described.buckets], registers: [reference] })
   t.same(await exported(registry), await exported(reference), 'without a series')
 
   const observe = ours.series(users)
