@@ -63,7 +63,7 @@ const ALONE = [
 /** So that the tests are spread over the jobs. */
 const FILES_PER_PROCESS = 9
 /** Of a process, for what no test's own limit finds (see `support/run-files.ts`): files that are only slow are not to be ended by it. */
-const PROCESS_SECONDS = process.env.TEST_EVENTSTORE_SERVER ? 3_600 : 900
+const PROCESS_SECONDS = process.env.TEST_EVENTSTORE_SERVER ? 3_600 : 1_800
 
 /** Those with a process of their own that are not long come last: they fill the gaps. */
 function placeOf([first = '', ...more]: readonly string[]): number {

@@ -1,5 +1,5 @@
 /** Sessions: who is signed in, until when, and the token that protects forms. */
-import { createHmac, hkdfSync, randomUUID, timingSafeEqual } from 'node:crypto'
+import { createHmac, createSecretKey, hkdfSync, randomUUID, timingSafeEqual } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
@@ -48,7 +48,8 @@ export function createSessions(options: {
   readonly now: () => Date
 }): Sessions {
   const { cookies, now } = options
-  const formKey = Buffer.from(hkdfSync('sha256', options.key, '', 'forms of the console', 32))
+  // As an object: with a key as bytes, createHmac costs twenty times as much.
+  const formKey = createSecretKey(Buffer.from(hkdfSync('sha256', options.key, '', 'forms of the console', 32)))
   const ended = new LRUCache<string, true>({ max: MOST_ENDED })
 
   const write = (reply: FastifyReply, { id, person, since }: Session) => {

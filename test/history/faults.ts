@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Part } from '../faults/service.ts'
 import type { EventStoreServer } from '../support/eventstore-server/server.ts'
 import { type RedisCluster, type RedisSentinel, type RedisServer, untilLinked } from '../support/redis.ts'
+import { untilDone } from '../support/until.ts'
 import type { TcpProxy } from './proxy.ts'
 import type { Random } from './random.ts'
 
@@ -22,13 +23,19 @@ async function during(begin: Promise<unknown>, hold: () => Promise<void>, end: (
   }
 }
 
+/** A command that does harm. Where another fault has the server down already, there is none to do. */
+const harm = (server: RedisServer, ...command: string[]) => server.command(...command).catch(() => {})
+/** A command that sets right what another did, however long another fault has the server down. */
+const mend = (server: RedisServer, ...command: string[]) =>
+  untilDone(command.join(' '), () => server.command(...command))
+
 /** A server that refuses writes, each in its way, is frozen, flushed, killed. */
 export function serverFaults(server: () => RedisServer | Promise<RedisServer>): Faults {
   const setting =
-    (name: string, harm: string, well: string): Fault =>
+    (name: string, bad: string, good: string): Fault =>
     async (hold) => {
       const node = await server()
-      await during(node.command('CONFIG', 'SET', name, harm), hold, () => node.command('CONFIG', 'SET', name, well))
+      await during(harm(node, 'CONFIG', 'SET', name, bad), hold, () => mend(node, 'CONFIG', 'SET', name, good))
     }
   return {
     'maxmemory is reached': setting('maxmemory', '1', '0'),
@@ -38,14 +45,14 @@ export function serverFaults(server: () => RedisServer | Promise<RedisServer>): 
       let isOver = false
       const flicker = (async () => {
         for (let turn = 0; !isOver; turn++) {
-          await node.command('CONFIG', 'SET', 'maxmemory', String((turn + 1) % 2))
+          await harm(node, 'CONFIG', 'SET', 'maxmemory', String((turn + 1) % 2))
           await delay(150)
         }
-      })().catch(() => {})
+      })()
       await hold()
       isOver = true
       await flicker
-      await node.command('CONFIG', 'SET', 'maxmemory', '0')
+      await mend(node, 'CONFIG', 'SET', 'maxmemory', '0')
     },
     async 'Redis stands still'(hold) {
       const node = await server()
@@ -54,7 +61,7 @@ export function serverFaults(server: () => RedisServer | Promise<RedisServer>): 
       node.thaw()
     },
     async 'Redis is flushed'() {
-      await (await server()).command('FLUSHALL')
+      await harm(await server(), 'FLUSHALL')
     },
   }
 }
@@ -64,7 +71,7 @@ export function fileFaults(server: RedisServer): Faults {
   const snapshot = join(server.folder, 'dump.rdb')
   return {
     async 'Redis is killed and comes back with an older snapshot'(hold) {
-      await server.command('SAVE')
+      await harm(server, 'SAVE')
       await delay(300)
       await server.kill()
       await during(Promise.resolve(), hold, () => server.start())
@@ -73,13 +80,13 @@ export function fileFaults(server: RedisServer): Faults {
     async 'snapshots fail'(hold) {
       await rm(snapshot, { force: true, recursive: true })
       await mkdir(snapshot)
-      await server.command('BGSAVE')
+      await harm(server, 'BGSAVE')
       await hold()
       await rmdir(snapshot)
-      await server.command('SAVE')
+      await mend(server, 'SAVE')
     },
     async 'Redis is made a replica'(hold) {
-      await during(server.command('REPLICAOF', '127.0.0.1', '1'), hold, () => server.command('REPLICAOF', 'NO', 'ONE'))
+      await during(harm(server, 'REPLICAOF', '127.0.0.1', '1'), hold, () => mend(server, 'REPLICAOF', 'NO', 'ONE'))
     },
   }
 }
@@ -107,10 +114,10 @@ export function networkFaults(
     /** Some go over to a new master at once, the others some time after; the old one takes writes all the while. */
     async 'two masters'(hold) {
       const [old, next] = [servers[main], servers[1 - main]] as [RedisServer, RedisServer]
-      await old.command('CONFIG', 'SET', 'maxmemory', '0')
-      await next.command('REPLICAOF', '127.0.0.1', String(old.port))
+      await mend(old, 'CONFIG', 'SET', 'maxmemory', '0')
+      await mend(next, 'REPLICAOF', '127.0.0.1', String(old.port))
       await untilLinked(next)
-      await next.command('REPLICAOF', 'NO', 'ONE')
+      await mend(next, 'REPLICAOF', 'NO', 'ONE')
       const first = proxies.filter(() => random.chance(0.5))
       for (const proxy of first) proxy.point(next.port)
       await hold()
@@ -146,9 +153,9 @@ export function sentinelFaults({ sentinel, nodes, master }: RedisSentinel): Faul
     async 'the master is made a replica'() {
       const before = await master()
       const other = nodes.find((node) => node !== before) as RedisServer
-      await before.command('REPLICAOF', '127.0.0.1', String(other.port))
+      await harm(before, 'REPLICAOF', '127.0.0.1', String(other.port))
       await delay(1_500)
-      await before.command('REPLICAOF', 'NO', 'ONE')
+      await mend(before, 'REPLICAOF', 'NO', 'ONE')
     },
   }
 }

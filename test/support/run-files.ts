@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url'
 import { catchFor } from './domain.ts'
 
 /** Of each test that a file makes: tap's own TAP_TIMEOUT is for all of a process. Three nodes of a real server take a minute to start and to elect a leader. */
-const TEST_SECONDS = process.env.TEST_EVENTSTORE_SERVER ? 900 : 240
+const TEST_SECONDS = process.env.TEST_EVENTSTORE_SERVER ? 900 : 600
 
 /** After the last test. */
 const END_SECONDS = 60
