@@ -17,6 +17,7 @@ import { publicPem, readAuditKey } from '../../../audit/proof/signing-key.ts'
 import { verifyLog } from '../../../audit/proof/verify.ts'
 import { chained } from '../../../eventstore/hash-chain.ts'
 import type { EventStore, ReadAllOptions } from '../../../eventstore/port.ts'
+import { orNone } from '../../../eventstore/read.ts'
 import { SILENT } from '../../../runtime/log.ts'
 import { generateSigningKey } from '../../../runtime/service-keys.ts'
 import { KEYS } from '../../support/keys.ts'
@@ -27,9 +28,8 @@ import { aKey, aLog, fill, grow, IN_TREE, KINDS } from './support.ts'
 const key = aKey()
 
 async function count(eventStore: EventStore, stream: string): Promise<number> {
-  for await (const { revision } of eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })) {
-    return revision + 1
-  }
+  const newest = orNone(eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 }))
+  for await (const { revision } of newest) return revision + 1
   return 0
 }
 
