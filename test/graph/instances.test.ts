@@ -6,6 +6,7 @@ import { openReadModel } from '../../projections/open-read-model.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import {
+  answered,
   CREATE_ADDRESS,
   client,
   environment,
@@ -35,6 +36,11 @@ t.test('three instances over one data folder', async (t) => {
   const folder = await temporaryFolder(t)
   const instances = await startInstances(t, folder, 3)
   const at = (i: number) => instances[i % 3] as Send
+  /** At one of them; again if it is refused for the time that it took. */
+  const ask = (i: number, query: string, options: Parameters<Send>[1]) => {
+    const headers = { 'idempotency-key': crypto.randomUUID() }
+    return answered(() => at(i)(query, { ...options, headers }))
+  }
 
   await t.test('200 concurrent registrations of one address make one customer', async (t) => {
     const query = 'mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id } } }'
@@ -45,7 +51,7 @@ t.test('three instances over one data folder', async (t) => {
       email: i % 2 ? 'ann@example.com' : 'Ann@Example.com',
       ...(i % 5 === 0 && { password: PASSWORD }),
     }))
-    const answers = await Promise.all(inputs.map((input, i) => at(i)(query, { variables: { input } })))
+    const answers = await Promise.all(inputs.map((input, i) => ask(i, query, { variables: { input } })))
     const won = answers.flatMap(({ errors }, i) => (errors ? [] : (inputs[i] ?? [])))
     t.equal(won.length, 1)
     for (const { errors } of answers) {
@@ -58,7 +64,7 @@ t.test('three instances over one data folder', async (t) => {
     const { token } = await signUp(at(0))
     const created = await Promise.all(
       Array.from({ length: 100 }, (_, i) =>
-        at(i)(CREATE_ADDRESS, { token, variables: { input: { ...TEXAN, city: `City ${i}` } } }),
+        ask(i, CREATE_ADDRESS, { token, variables: { input: { ...TEXAN, city: `City ${i}` } } }),
       ),
     )
     t.same(
@@ -69,7 +75,7 @@ t.test('three instances over one data folder', async (t) => {
     t.equal(new Set(ids).size, 100)
     const changed = await Promise.all(
       ids.map((id, i) =>
-        at(i + 1)(`mutation { updateCustomerAddress(id: ${id}, input: { company: "Company ${i}" }) { id } }`, {
+        ask(i + 1, `mutation { updateCustomerAddress(id: ${id}, input: { company: "Company ${i}" }) { id } }`, {
           token,
         }),
       ),

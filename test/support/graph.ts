@@ -207,7 +207,7 @@ const SIGN_IN =
   'mutation($email: String!, $password: String!) { generateCustomerToken(email: $email, password: $password) { token } }'
 
 /** Repeats a mutation, as a client does, while it is refused because it took too long: that may happen on a busy machine. */
-const answered = (ask: () => Promise<GraphQLAnswer>) =>
+export const answered = (ask: () => Promise<GraphQLAnswer>) =>
   until('the mutation is answered', async () => {
     const answer = await ask()
     return answer.errors?.[0]?.extensions?.code !== 'SERVICE_UNAVAILABLE' && answer
