@@ -8,10 +8,10 @@ import { stopClock } from '../support/clock.ts'
 import { appendHistories, collect, openStores, someHistories } from './support.ts'
 import { cut, straight } from './worker-support.ts'
 
-/** A log of two customers with four events each, of whose streams a node shows only a part. */
-async function startShort(t: Test) {
+/** A log of customers with four events each, of whose streams a node shows only a part. */
+async function startShort(t: Test, customers = 2) {
   const { eventStore: whole, readModel } = await openStores(t)
-  await appendHistories(whole, cut(someHistories(2), 0, 4))
+  await appendHistories(whole, cut(someHistories(customers), 0, 4))
   const all = await collect(whole.readAll({}))
   const shown = new Map<string, number>()
   const eventStore: EventStore = {
@@ -33,9 +33,11 @@ async function startShort(t: Test) {
   }
   return {
     whole,
+    all,
     eventStore,
     readModel,
     failures,
+    applier,
     moveOn,
     deliver,
     /** Shows a customer's stream up to a revision. */
@@ -145,4 +147,28 @@ t.test('a customer whose stream was deleted keeps nobody from a replay, and can 
   const dropped = dropParked(stores, await readModel.parked(), { reason: 'deleted', actor: 'operator' })
   t.same(await gathered(dropped), [{ customerId: 1 }])
   t.same(await readModel.parked(), [])
+})
+
+t.test('all wait at the same time whose documents another worker has written', async (t) => {
+  const { whole, all, eventStore, readModel, applier, show, moveOn } = await startShort(t, 40)
+  const ids = Array.from({ length: 40 }, (_, index) => index + 1)
+  const eventsUpTo = (revision: number) => all.filter((each) => each.revision <= revision)
+  for (const id of ids) show(id, 0)
+  /** Folds documents that another worker is faster with. */
+  async function lose() {
+    applier.forget()
+    await readModel.reset()
+    await applier.fold(eventsUpTo(1))
+    await createApplier({ eventStore, readModel, onFailure: () => {} }).apply(eventsUpTo(0))
+    await applier.write()
+  }
+  await t.rejects(lose(), EventStoreUnavailable)
+  moveOn(50_000)
+  await t.rejects(lose(), EventStoreUnavailable)
+  moveOn(11_000)
+  await lose()
+  t.equal((await readModel.parked()).length, 40)
+  for (const id of ids) show(id, 3)
+  await gathered(replayParked({ eventStore, readModel }, await readModel.parked()))
+  t.strictSame(await readModel.documents(ids), await straight(whole, ids))
 })
