@@ -29,12 +29,13 @@ export interface FastHistogram {
 export function createHistogram({ name, help, buckets, registers }: HistogramOptions): FastHistogram {
   const all = new Map<string, Series>()
   const keyOf = (labels: Labels) => JSON.stringify(Object.entries(labels).sort())
+  const described = { name, help, type: 'histogram' as unknown as MetricType, aggregator: 'sum' }
   const metric = {
-    name,
-    help,
-    type: 'histogram' as unknown as MetricType,
-    get: async () => ({ ...metric, aggregator: 'sum', values: [...all.values()].flatMap((each) => each.values(name)) }),
-    reset: () => all.clear(),
+    ...described,
+    get: async () => ({ ...described, values: [...all.values()].flatMap((each) => each.values(name)) }),
+    reset: () => {
+      for (const each of all.values()) each.reset()
+    },
   }
   for (const registry of registers) registry.registerMetric(metric as unknown as Metric)
   return {
@@ -67,6 +68,11 @@ class Series {
     while (bucket < bounds.length && value > (bounds[bucket] as number)) bucket++
     this.#counts[bucket] = (this.#counts[bucket] as number) + 1
     this.#sum += value
+  }
+
+  reset(): void {
+    this.#counts.fill(0)
+    this.#sum = 0
   }
 
   values(name: string): MetricValueWithName<string>[] {
