@@ -1,6 +1,6 @@
 /** What an operator does about events that can't be applied: counting, replaying and dropping them. */
-import type { EventStore } from '../eventstore/port.ts'
-import { newestRevision } from '../eventstore/read.ts'
+import { type EventStore, type RecordedEvent, StreamDeleted } from '../eventstore/port.ts'
+import { orNone } from '../eventstore/read.ts'
 import { inBatches } from '../runtime/in-batches.ts'
 import { streamOf } from '../schema/streams.ts'
 import { absentCustomer } from './customer.ts'
@@ -23,9 +23,21 @@ export interface Waiting {
 /** @throws EventStoreUnavailable */
 export function waitingEvents(eventStore: EventStore, parked: readonly ParkedEvent[]): Promise<readonly Waiting[]> {
   return inBatches(parked, async (each) => {
-    const newest = await newestRevision(eventStore, streamOf.customer(each.customerId))
-    return { parked: each, events: Math.max(1, (newest ?? each.revision) - each.revision + 1) }
+    const stream = streamOf.customer(each.customerId)
+    const [newest] = await leftOf(eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 }))
+    return { parked: each, events: Math.max(1, (newest?.revision ?? each.revision) - each.revision + 1) }
   })
+}
+
+/** The events of a stream; none if it is unknown, or was deleted. */
+async function leftOf(events: AsyncIterable<RecordedEvent>): Promise<readonly RecordedEvent[]> {
+  const left: RecordedEvent[] = []
+  try {
+    for await (const event of orNone(events)) left.push(event)
+  } catch (error) {
+    if (!(error instanceof StreamDeleted)) throw error
+  }
+  return left
 }
 
 /** What a replay is about to do: `12 events of 3 customers`. */
@@ -42,26 +54,20 @@ export interface Replayed {
 }
 
 /**
- * Brings the customers' documents up to the ends of their streams.
+ * Brings the customers' documents up to the ends of their streams. Who gets there is parked no more, unless the parked event
+ * is still missing from its stream.
  * @throws EventStoreUnavailable | ReadModelUnavailable; it can be repeated
  */
 export async function* replayParked(
   { eventStore, readModel }: Stores,
   events: readonly ParkedEvent[],
 ): AsyncGenerator<Replayed> {
-  const failures: Failure[] = []
-  const applier = createApplier({ eventStore, readModel, onFailure: (failure) => failures.push(failure) })
-  for (const { customerId } of events) {
-    const stream = streamOf.customer(customerId)
-    const [document] = await readModel.documents([customerId])
-    const from = (document ?? absentCustomer(customerId)).revision + 1
-    const rest = []
-    for await (const event of eventStore.readStream(stream, { from })) rest.push(event)
-    await applier.apply(rest)
-    const failure = failures.find((each) => each.stream === stream)
-    if (failure) {
-      yield { customerId, stuck: { revision: failure.revision, reason: (failure.error as Error).message } }
-    } else {
+  const replay = replaying({ eventStore, readModel })
+  for (const { customerId, revision, reason } of events) {
+    const { reached, stuck } = await replay(customerId)
+    if (stuck) yield { customerId, stuck }
+    else if (reached < revision) yield { customerId, stuck: { revision: reached + 1, reason } }
+    else {
       await readModel.unpark(customerId)
       yield { customerId }
     }
@@ -74,12 +80,38 @@ export async function* replayParked(
  * @throws as {@link replayParked}
  */
 export async function* dropParked(
-  stores: Stores,
+  { eventStore, readModel }: Stores,
   events: readonly ParkedEvent[],
   { reason, actor }: { readonly reason: string; readonly actor: string },
 ): AsyncGenerator<Replayed> {
   for (const { customerId, revision } of events) {
-    await skipEvent(stores.eventStore, { customerId, revision, reason, actor })
+    await skipEvent(eventStore, { customerId, revision, reason, actor })
   }
-  yield* replayParked(stores, events)
+  const replay = replaying({ eventStore, readModel })
+  for (const { customerId } of events) {
+    const { stuck } = await replay(customerId)
+    if (!stuck) await readModel.unpark(customerId)
+    yield stuck ? { customerId, stuck } : { customerId }
+  }
+}
+
+/** Brings documents up to the ends of their streams. @returns a function that tells how far a customer's has come */
+function replaying({ eventStore, readModel }: Stores) {
+  const failures: Failure[] = []
+  const applier = createApplier({ eventStore, readModel, onFailure: (failure) => failures.push(failure) })
+  return async (customerId: number): Promise<{ readonly reached: number } & Pick<Replayed, 'stuck'>> => {
+    const stream = streamOf.customer(customerId)
+    const [document] = await readModel.documents([customerId])
+    const { revision } = document ?? absentCustomer(customerId)
+    const rest = await leftOf(eventStore.readStream(stream, { from: revision + 1 }))
+    await applier.apply(rest)
+    const failure = failures.find((each) => each.stream === stream)
+    if (failure) {
+      return {
+        reached: failure.revision - 1,
+        stuck: { revision: failure.revision, reason: (failure.error as Error).message },
+      }
+    }
+    return { reached: rest.at(-1)?.revision ?? revision }
+  }
 }

@@ -33,16 +33,14 @@ export function createHistogram<Label extends string>({
 }: HistogramOptions<Label>): FastHistogram<Label> {
   const all = new Map<string, Series>()
   const keyOf = (labels: Readonly<Record<Label, string>>) => JSON.stringify(labelNames.map((label) => labels[label]))
+  const described = { name, help, type: 'histogram' as unknown as MetricType, aggregator: 'sum' }
   const metric = {
-    name,
-    help,
+    ...described,
     labelNames,
-    type: 'histogram' as unknown as MetricType,
-    get: async () => {
-      const values = [...all.values()].flatMap((each) => each.values(name))
-      return { name, help, type: metric.type, aggregator: 'sum', values }
+    get: async () => ({ ...described, values: [...all.values()].flatMap((each) => each.values(name)) }),
+    reset: () => {
+      for (const each of all.values()) each.reset()
     },
-    reset: () => all.clear(),
   }
   for (const registry of registers) registry.registerMetric(metric as unknown as Metric)
   return {
@@ -75,6 +73,11 @@ class Series {
     while (bucket < bounds.length && value > (bounds[bucket] as number)) bucket++
     this.#counts[bucket] = (this.#counts[bucket] as number) + 1
     this.#sum += value
+  }
+
+  reset(): void {
+    this.#counts.fill(0)
+    this.#sum = 0
   }
 
   values(name: string): MetricValueWithName<string>[] {

@@ -110,6 +110,8 @@ async function replaceUnreadable(
     // What refused the write may have been unreadable, and replaced or removed since by another process.
     if (found !== null && !whole) await redis.call((commands) => commands.dropValue(key, found))
     if (whole) revisions[index] = whole.revision
+    // Not worth a call each: all of them are gone where the server was emptied.
+    else if (found === null && expected !== -1) revisions[index] = -1
     else {
       const stored = await redis.call((commands) => commands.putDocument(key, String(expected), textOf(document)))
       revisions[index] = stored ?? document.revision

@@ -73,10 +73,13 @@ async function advanceFurther(
           onRead(missing)
         }
         if (current.revision < event.revision) {
+          type = '' // of the missing one
           if (isCutOff || (await isRemoved(eventStore, event, current.revision + 1)))
             throw new Error('The event is gone from its stream.')
-          // One customer must not hold up the others for ever.
-          if (parking.hasWaited(id)) throw new Error('The event was delivered, but it does not appear in its stream.')
+          // One customer must not hold up the others for ever, nor again for each event while it is parked.
+          const missing = current.revision + 1
+          if ((await parking.isParkedAsMissing(id, missing)) || parking.hasWaited(id, missing))
+            throw new Error('The event was delivered, but it does not appear in its stream.')
           throw new NodeIsBehind('A node that is behind has read the stream.')
         }
       } else {

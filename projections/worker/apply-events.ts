@@ -87,6 +87,20 @@ const noting = (into: Folded) => (event: RecordedEvent) => {
   into.newest = laterPlace(into.newest, placeOf(event))
 }
 
+/** Has all customers of a batch wait at the same time: `end` throws NodeIsBehind if one of them was noted. */
+function createWaiting() {
+  let behind: NodeIsBehind | undefined
+  return {
+    note(error: unknown): void {
+      if (!(error instanceof NodeIsBehind)) throw error
+      behind = error
+    },
+    end(): void {
+      if (behind) throw behind
+    },
+  }
+}
+
 /** Keeps an advanced document for the next write. */
 function keep(into: Folded, before: CustomerDocument, document: CustomerDocument): void {
   if (document.revision <= before.revision) return
@@ -120,18 +134,17 @@ export function createApplier(options: ApplierOptions): Applier {
     const groups = groupByCustomer(events)
     const documents = await loadDocuments(readModel, groups, (id) => into.documents.get(id)?.document ?? storedOf(id))
     const onRead = noting(into)
-    let behind: NodeIsBehind | undefined
+    const waiting = createWaiting()
     for (const [id, own] of groups) {
       const before = documents.get(id) as CustomerDocument
       try {
         const after = advance(eventStore, parking, before, own, onRead)
         keep(into, before, after instanceof Promise ? await after : after)
       } catch (error) {
-        if (!(error instanceof NodeIsBehind)) throw error
-        behind = error // all customers wait at the same time
+        waiting.note(error)
       }
     }
-    if (behind) throw behind
+    waiting.end()
   }
 
   /** Writes until each document is at the revision that was folded, whoever has written it. */
@@ -166,11 +179,17 @@ export function createApplier(options: ApplierOptions): Applier {
     for (const { id } of lost) stored.delete(id)
     const found = await readModel.documents(lost.map(({ id }) => id))
     const onRead = noting(again)
+    const waiting = createWaiting()
     await inBatches([...lost.entries()], async ([index, { id, revision }]) => {
       const before = found[index] ?? absentCustomer(id)
       const target = { stream: streamOf.customer(id), revision }
-      keep(again, before, await advance(eventStore, parking, before, [target], onRead))
+      try {
+        keep(again, before, await advance(eventStore, parking, before, [target], onRead))
+      } catch (error) {
+        waiting.note(error)
+      }
     })
+    waiting.end()
     return again
   }
 

@@ -1,7 +1,7 @@
 /** Events that can't be applied: which customers are stuck at one, and which events are parked in the read model. */
 import type { RecordedEvent } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../customer.ts'
-import type { ReadModel } from '../read-model.ts'
+import type { ParkedEvent, ReadModel } from '../read-model.ts'
 
 /**
  * An event that can't be applied, or is missing from its stream: its customer's document stays at the revision before
@@ -27,7 +27,7 @@ export interface Parking {
   /** Whether it is known which events are parked. */
   isKnown(): boolean
   /** Reads which events are parked. @throws ReadModelUnavailable */
-  load(): Promise<void>
+  load(): Promise<unknown>
   /** Whether the document has got past its customer's parked event. */
   isPassed(document: CustomerDocument): boolean
   /** @throws ReadModelUnavailable */
@@ -35,8 +35,11 @@ export interface Parking {
   /**
    * Call it each time a customer's stream was read and lacks an event that was delivered. True once that has gone on for so
    * long that the customer is to be parked.
+   * @param revision the first one that is missing
    */
-  hasWaited(id: number): boolean
+  hasWaited(id: number, revision: number): boolean
+  /** Whether this revision is parked because it is missing from its stream. @throws ReadModelUnavailable */
+  isParkedAsMissing(id: number, revision: number): Promise<boolean>
   /** Another process may have parked events, so they have to be read again. */
   forget(): void
   /** The read model may be another one, or empty: who gets stuck in it is parked again. */
@@ -56,10 +59,19 @@ export function createParking(
   patienceMs = PATIENCE_MS,
 ): Parking {
   const stuck = new Map<number, number>()
-  /** Since when a customer's stream has been too short, and when that was seen last (performance.now). */
-  const waiting = new Map<number, { readonly since: number; readonly last: number }>()
-  /** The revisions of the parked events by customer, as read last. */
-  let parked: Map<number, number> | undefined
+  /**
+   * Since when a customer's stream has been too short, and when that was seen last (performance.now); the newest revision
+   * that was missing.
+   */
+  const waiting = new Map<number, { readonly since: number; readonly last: number; readonly revision: number }>()
+  /** The parked events by customer, as read last. */
+  let parked: Map<number, ParkedEvent> | undefined
+
+  async function load(): Promise<Map<number, ParkedEvent>> {
+    parked = new Map((await readModel.parked()).map((event) => [event.customerId, event]))
+    return parked
+  }
+
   return {
     stuckAt: (id) => stuck.get(id),
 
@@ -78,24 +90,30 @@ export function createParking(
 
     isKnown: () => parked !== undefined,
 
-    async load() {
-      parked = new Map((await readModel.parked()).map(({ customerId, revision }) => [customerId, revision]))
-    },
+    load,
 
-    isPassed: ({ id, revision }) => revision >= (parked?.get(id) ?? Number.POSITIVE_INFINITY),
+    isPassed: ({ id, revision }) => revision >= (parked?.get(id)?.revision ?? Number.POSITIVE_INFINITY),
 
     async unpark(id) {
       await readModel.unpark(id)
       parked?.delete(id)
     },
 
-    hasWaited(id) {
+    hasWaited(id, revision) {
       const now = performance.now()
-      // Who was not seen waiting for as long has got past it, and waits for another one now.
+      // Who was not seen waiting for as long has got past it.
       for (const [other, { last }] of waiting) if (now - last > patienceMs) waiting.delete(other)
-      const since = waiting.get(id)?.since ?? now
-      waiting.set(id, { since, last: now })
+      const before = waiting.get(id)
+      // An older one may be missing from another node, which is further behind. A newer one is waited for anew.
+      const isSame = before !== undefined && revision <= before.revision
+      const since = isSame ? before.since : now
+      waiting.set(id, { since, last: now, revision: isSame ? before.revision : revision })
       return now - since >= patienceMs
+    },
+
+    async isParkedAsMissing(id, revision) {
+      const event = (parked ?? (await load())).get(id)
+      return event?.revision === revision && event.type === ''
     },
 
     forget() {

@@ -58,3 +58,20 @@ t.test('a name is registered once', async (t) => {
   createHistogram({ ...described, registers })
   t.throws(() => createHistogram({ ...described, registers }), /already been registered/)
 })
+
+t.test('after a reset of the registry, series that were begun before go on', async (t) => {
+  const [registry, reference] = [new Registry(), new Registry()]
+  const observe = createHistogram({ ...described, registers: [registry] }).series(users)
+  const theirs = new Histogram({ ...described, labelNames: ['service', 'outcome'], registers: [reference] })
+  for (const value of values) {
+    observe(value)
+    theirs.observe(users, value)
+    registry.resetMetrics()
+    reference.resetMetrics()
+    t.same(await exported(registry), await exported(reference))
+  }
+  observe(2)
+  theirs.observe(users, 2)
+  t.same(await exported(registry), await exported(reference))
+  t.same(structuredClone(await registry.getMetricsAsJSON()), await registry.getMetricsAsJSON(), 'no functions in it')
+})

@@ -1,4 +1,4 @@
-/** Reads that come in one turn of the event loop, from readers who do not know of each other, share their calls. */
+/** Reads that come in one turn of the event loop, from readers who do not know of each other, share their calls; so do writes. */
 import '../../support/needs-redis.ts'
 import t, { type Test } from 'tap'
 import type { ReadModel } from '../../../projections/read-model.ts'
@@ -65,4 +65,19 @@ t.test('a server that goes: all of the turn fail, and each later one is answered
   server.thaw()
   await untilDone('it answers', () => readModel.get([1]))
   await readEach(t, readModel, [1, 2])
+})
+
+t.test('documents that a server has lost are refused together', async (t) => {
+  const server = await startRedis(t)
+  const readModel = open(t, server.url)
+  await fill(readModel, IDS)
+  await server.command('FLUSHALL')
+  const calls = await callsOf([server], async () => {
+    const writes = IDS.map((id) => ({ document: aDocument(id, id + 1), expected: id }))
+    t.same(
+      await readModel.put(writes),
+      IDS.map(() => -1),
+    )
+  })
+  t.equal(calls, 1)
 })
