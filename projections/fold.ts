@@ -2,7 +2,8 @@
 
 import { decode } from '../eventstore/codec.ts'
 import { isSameId } from '../eventstore/event-place.ts'
-import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
+import { type EventStore, type RecordedEvent, StreamNotFound } from '../eventstore/port.ts'
+import { newestStored } from '../eventstore/read.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
@@ -33,11 +34,7 @@ export async function foldCustomer(
   try {
     for await (const event of eventStore.readStream(streamOf.customer(id), { from: from.revision + 1 })) {
       if (event.revision > to) break
-      try {
-        document = project(document, decode<CustomerEvent>(event))
-      } catch (error) {
-        document = await skipOrThrow(eventStore, document, error)
-      }
+      document = await applyNext(eventStore, document, event, to)
     }
   } catch (error) {
     if (!(error instanceof StreamNotFound)) throw error
@@ -71,17 +68,41 @@ export async function foldForward(
         isCompared = true
         continue
       }
-      try {
-        document = project(document, decode<CustomerEvent>(event))
-      } catch (error) {
-        document = await skipOrThrow(eventStore, document, error)
-      }
+      document = await applyNext(eventStore, document, event)
       eventId = event.id
     }
   } catch (error) {
     if (!(error instanceof StreamNotFound)) throw error
   }
   return isCompared ? { document, eventId } : foldForward(eventStore, id)
+}
+
+/**
+ * The document after the next event of its stream. If that can't be applied, or one before it is missing, and an operator
+ * decided to skip that one, it changes nothing. Once the customer is deleted, nothing depends on it either: then it is the
+ * document after the deletion, which the events in between leave as it is.
+ * @param to as in {@link foldCustomer}
+ * @throws what is wrong with the event; EventStoreUnavailable
+ */
+export async function applyNext(
+  eventStore: EventStore,
+  document: CustomerDocument,
+  event: RecordedEvent,
+  to = Number.MAX_SAFE_INTEGER,
+): Promise<CustomerDocument> {
+  if (event.revision <= document.revision) return document
+  try {
+    return project(document, decode<CustomerEvent>(event))
+  } catch (error) {
+    const revision = document.revision + 1
+    if (await isSkipped(eventStore, document.id, revision)) {
+      const skipped = { ...document, revision }
+      return revision < event.revision ? applyNext(eventStore, skipped, event, to) : skipped
+    }
+    const newest = await newestStored(eventStore, event.stream)
+    if (newest?.type !== 'CustomerDeleted' || newest.revision > to) throw error
+    return project({ ...document, revision: newest.revision - 1 }, decode<CustomerEvent>(newest))
+  }
 }
 
 /**

@@ -5,7 +5,8 @@ import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../.
 import { orNone } from '../../eventstore/read.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { type CustomerDocument, project } from '../customer.ts'
-import { skipOrThrow } from '../fold.ts'
+import { applyNext } from '../fold.ts'
+import { isSkipped } from '../skips.ts'
 import type { Parking } from './parking.ts'
 
 /** An event whose data is not at hand. */
@@ -56,20 +57,21 @@ async function advanceFurther(
   onRead: (event: RecordedEvent) => void,
 ): Promise<CustomerDocument> {
   const { id } = document
+  const deletion = events.find(isDeletion)
   let current = document
   for (const event of events) {
     if (event.revision <= current.revision) continue
-    if (current.revision + 1 === parking.stuckAt(id)) break
+    if (current.revision + 1 === parking.stuckAt(id) && !deletion) break
     let type = ''
     try {
       if (event.revision > current.revision + 1 || !('data' in event)) {
         parking.forget() // another process may have parked what lies in the gap
         let isCutOff = false
         for await (const missing of orNone(eventStore.readStream(event.stream, { from: current.revision + 1 }))) {
-          isCutOff = missing.revision > current.revision + 1
+          isCutOff = await isCutOffBefore(eventStore, current, missing)
           if (isCutOff) break
           type = missing.type
-          current = await next(eventStore, current, missing)
+          current = await applyNext(eventStore, current, missing)
           onRead(missing)
         }
         if (current.revision < event.revision) {
@@ -84,15 +86,37 @@ async function advanceFurther(
         }
       } else {
         type = event.type
-        current = await next(eventStore, current, event)
+        current = await applyNext(eventStore, current, event)
       }
     } catch (error) {
       if (error instanceof EventStoreUnavailable) throw error
+      // Nothing of a deleted customer is kept for what can't be applied, or is missing.
+      const deleted = deletion && tryProject({ ...current, revision: deletion.revision - 1 }, deletion)
+      if (deleted) {
+        current = deleted
+        continue
+      }
       await parking.park(current, event, type, error)
       break
     }
   }
+  if (current.status === 'deleted') parking.release(id)
   return current
+}
+
+const isDeletion = (event: RecordedEvent | EventReference): event is RecordedEvent =>
+  'data' in event && event.type === 'CustomerDeleted'
+
+/** Whether events before this one are missing from the stream that an operator has not decided to skip. */
+async function isCutOffBefore(
+  eventStore: EventStore,
+  { id, revision }: CustomerDocument,
+  event: RecordedEvent,
+): Promise<boolean> {
+  for (let missing = revision + 1; missing < event.revision; missing++) {
+    if (!(await isSkipped(eventStore, id, missing))) return true
+  }
+  return false
 }
 
 /**
@@ -110,17 +134,4 @@ async function isRemoved(
   if (await wasRemoved(eventStore, { stream, revision })) return true
   // All of them may have expired. Only an operator sets a limit for a customer's stream.
   return (await eventStore.getStreamMetadata(stream)).$maxAge !== undefined
-}
-
-/** The document after its next event. */
-async function next(
-  eventStore: EventStore,
-  document: CustomerDocument,
-  event: RecordedEvent,
-): Promise<CustomerDocument> {
-  try {
-    return project(document, decode<CustomerEvent>(event))
-  } catch (error) {
-    return skipOrThrow(eventStore, document, error)
-  }
 }

@@ -24,6 +24,8 @@ export interface Parking {
    * @throws ReadModelUnavailable
    */
   park(document: CustomerDocument, event: Pick<RecordedEvent, 'stream'>, type: string, error: unknown): Promise<void>
+  /** The customer is stuck no more. */
+  release(id: number): void
   /** Whether it is known which events are parked. */
   isKnown(): boolean
   /** Reads which events are parked. @throws ReadModelUnavailable */
@@ -87,6 +89,8 @@ export function createParking(
       parked = undefined
       onFailure({ stream, revision, error })
     },
+
+    release: (id) => void stuck.delete(id),
 
     isKnown: () => parked !== undefined,
 

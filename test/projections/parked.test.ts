@@ -3,14 +3,18 @@
 import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
+import type { Json } from '../../eventstore/port.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { isSkipped } from '../../projections/skips.ts'
+import { createApplier } from '../../projections/worker/apply-events.ts'
 import { createProjectionMetrics } from '../../projections/worker/metrics.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
+import { until } from '../support/until.ts'
+import { collect } from './support.ts'
 
 const poison = () => ({
   id: crypto.randomUUID(),
@@ -98,6 +102,29 @@ t.test('a release that can apply it replays it, and it is parked no more', async
   t.same(await readModel.parked(), [])
   t.equal(await gauge(eventStore, readModel), '0')
   t.match(await parked('replay', '--all'), { code: 0, output: /^No event is parked\.$/m })
+})
+
+t.test('who is erased is erased from the live documents, too, whatever could not be applied', async (t) => {
+  const { id, eventStore, readModel, projection, subgraph } = await startStuck(t)
+  t.match(await readModel.documents([id]), [{ revision: 0, firstname: 'Ann' }])
+  const event = (type: string, data: Json, revision: number) =>
+    keysOf(subgraph.eventStore).log.append(`customer-${id}`, [{ ...poison(), type, data }], { expected: revision - 1 })
+  await event('CustomerTokensRevoked', {}, 2)
+  await event('CustomerDeleted', { emailKeys: [] }, 3)
+  await projection.caughtUp()
+  const deleted = await foldCustomer(eventStore, id)
+  t.match(deleted, { status: 'deleted', revision: 3, firstname: '' })
+  const isErased = async () =>
+    (await readModel.parked()).length === 0 && (await readModel.documents([id]))[0]?.revision === 3
+  await until('nobody is parked', isErased)
+  t.strictSame(await readModel.documents([id]), [deleted])
+
+  // In one piece, as a rebuild reads it.
+  await readModel.reset()
+  await createApplier({ eventStore, readModel, onFailure: () => t.fail('nobody gets stuck') }).apply(
+    await collect(eventStore.readStream(`customer-${id}`)),
+  )
+  t.strictSame(await readModel.documents([id]), [deleted])
 })
 
 t.test('arguments that make no sense are told', async (t) => {

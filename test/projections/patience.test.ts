@@ -1,6 +1,7 @@
 /** How long the projection waits for an event that was delivered and is missing from its stream: for each one anew. */
 import t, { type Test } from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
+import { foldCustomer } from '../../projections/fold.ts'
 import { dropParked, replayParked, waitingEvents } from '../../projections/parked-events.ts'
 import { createApplier } from '../../projections/worker/apply-events.ts'
 import type { Failure } from '../../projections/worker/parking.ts'
@@ -8,10 +9,13 @@ import { stopClock } from '../support/clock.ts'
 import { appendHistories, collect, openStores, someHistories } from './support.ts'
 import { cut, straight } from './worker-support.ts'
 
+/** Of four events each. Only a fifth or later one can be a deletion, after which nothing is missing. */
+const histories = (customers: number) => cut(someHistories(customers, 1, 5), 0, 4)
+
 /** A log of customers with four events each, of whose streams a node shows only a part. */
 async function startShort(t: Test, customers = 2) {
   const { eventStore: whole, readModel } = await openStores(t)
-  await appendHistories(whole, cut(someHistories(customers), 0, 4))
+  await appendHistories(whole, histories(customers))
   const all = await collect(whole.readAll({}))
   const shown = new Map<string, number>()
   const eventStore: EventStore = {
@@ -128,6 +132,33 @@ t.test('a replay that does not find it leaves it parked; who drops it goes on wi
   const dropped = dropParked({ eventStore, readModel }, await readModel.parked(), decision)
   t.same(await gathered(dropped), [{ customerId: 2 }])
   t.same(await readModel.parked(), [])
+})
+
+t.test('a missing event that an operator has dropped holds up none that comes after it', async (t) => {
+  const { eventStore: whole, readModel } = await openStores(t)
+  await appendHistories(whole, histories(1))
+  const all = await collect(whole.readStream('customer-1', {}))
+  // The index of the stream is damaged: its second event was delivered, but can't be read.
+  const eventStore: EventStore = {
+    ...whole,
+    async *readStream(stream, options) {
+      for await (const each of whole.readStream(stream, options)) if (each.revision !== 1) yield each
+    },
+  }
+  const failures: Failure[] = []
+  const applier = createApplier({ eventStore, readModel, onFailure: (each) => failures.push(each) })
+  await applier.apply(all.filter(({ revision }) => revision === 0 || revision === 2))
+  t.match(await readModel.parked(), [{ customerId: 1, revision: 1, reason: 'The event is gone from its stream.' }])
+  await t.rejects(foldCustomer(eventStore, 1), RangeError)
+
+  const decision = { reason: 'lost', actor: 'operator' }
+  t.same(await gathered(dropParked({ eventStore, readModel }, await readModel.parked(), decision)), [{ customerId: 1 }])
+  t.same(await readModel.parked(), [])
+  applier.forget()
+  await applier.apply(all.filter(({ revision }) => revision === 3))
+  t.match(await readModel.documents([1]), [{ revision: 3 }])
+  t.strictSame(await readModel.documents([1]), [await foldCustomer(eventStore, 1)])
+  t.equal(failures.length, 1)
 })
 
 t.test('a customer whose stream was deleted keeps nobody from a replay, and can be dropped', async (t) => {

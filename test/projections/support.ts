@@ -40,10 +40,10 @@ export async function openStores(
   return { folder: place, eventStore, readModel }
 }
 
-/** Histories of the customers 1 to `customers`, the same ones for the same seed. Each has 4 events at least. */
-export function someHistories(customers: number, seed = 1): readonly History[] {
+/** Histories of the customers 1 to `customers`, the same ones for the same seed. Each has so many events at least. */
+export function someHistories(customers: number, seed = 1, least = 4): readonly History[] {
   const ids = Array.from({ length: customers }, (_, index) => index + 1)
-  const all = fc.tuple(...ids.map((id) => history(id).filter(({ events }) => events.length >= 4)))
+  const all = fc.tuple(...ids.map((id) => history(id).filter(({ events }) => events.length >= least)))
   return fc.sample(all, { numRuns: 1, seed })[0] ?? []
 }
 
