@@ -15,8 +15,8 @@ import { completeErasure } from '../erasure.ts'
 import { customerOf } from '../fold.ts'
 import type { DocumentWrite, ReadModel } from '../read-model.ts'
 import { advance, NodeIsBehind } from './advance-document.ts'
-import { createParking, type Failure } from './parking.ts'
-import { createScrubbing } from './scrubbing.ts'
+import { createParking, type Failure, type Parking } from './parking.ts'
+import { createScrubbing, type Scrubbing } from './scrubbing.ts'
 
 export interface Applier {
   /**
@@ -112,41 +112,13 @@ function keep(into: Folded, before: CustomerDocument, document: CustomerDocument
   if (document.status === 'deleted' && isRegistered(before) && expected !== -1) into.overwritesDeleted = true
 }
 
-export function createApplier(options: ApplierOptions): Applier {
-  const { eventStore, readModel, onFailure } = options
-  /**
-   * The documents that this applier stored last, which saves reading them. If another one was faster, the
-   * compare-and-set fails.
-   */
-  const stored = new LRUCache<number, CustomerDocument>({ maxSize: CACHED_BYTES })
-  const parking = createParking(readModel, onFailure, options.patienceMs)
-  const scrubbing = createScrubbing(readModel)
-  let folded = nothing()
-
-  /** A stuck document is read each time, because a newer release beside this one may get past the event. */
-  const storedOf = (id: number) => (parking.stuckAt(id) === undefined ? stored.get(id) : undefined)
-
-  async function fold(events: readonly RecordedEvent[], into: Folded): Promise<void> {
-    for (const event of events) {
-      if (into.newest === undefined || isAfter(event, into.newest)) into.newest = placeOf(event)
-      if (event.type === 'CustomerDeleted' && customerOf(event.stream)) into.deletions.push(event)
-    }
-    const groups = groupByCustomer(events)
-    const documents = await loadDocuments(readModel, groups, (id) => into.documents.get(id)?.document ?? storedOf(id))
-    const onRead = noting(into)
-    const waiting = createWaiting()
-    for (const [id, own] of groups) {
-      const before = documents.get(id) as CustomerDocument
-      try {
-        const after = advance(eventStore, parking, before, own, onRead)
-        keep(into, before, after instanceof Promise ? await after : after)
-      } catch (error) {
-        waiting.note(error)
-      }
-    }
-    waiting.end()
-  }
-
+/** Stores folded documents. @param stored the documents that were stored last */
+function createStoring(
+  { eventStore, readModel }: ApplierOptions,
+  parking: Parking,
+  scrubbing: Scrubbing,
+  stored: LRUCache<number, CustomerDocument>,
+) {
   /** Writes until each document is at the revision that was folded, whoever has written it. */
   async function store(written: Folded, onSent: (() => void) | undefined): Promise<void> {
     for (let unit = written; unit.documents.size > 0; ) {
@@ -191,6 +163,45 @@ export function createApplier(options: ApplierOptions): Applier {
     })
     waiting.end()
     return again
+  }
+
+  return store
+}
+
+export function createApplier(options: ApplierOptions): Applier {
+  const { eventStore, readModel, onFailure } = options
+  /**
+   * The documents that this applier stored last, which saves reading them. If another one was faster, the
+   * compare-and-set fails.
+   */
+  const stored = new LRUCache<number, CustomerDocument>({ maxSize: CACHED_BYTES })
+  const parking = createParking(readModel, onFailure, options.patienceMs)
+  const scrubbing = createScrubbing(readModel)
+  const store = createStoring(options, parking, scrubbing, stored)
+  let folded = nothing()
+
+  /** A stuck document is read each time, because a newer release beside this one may get past the event. */
+  const storedOf = (id: number) => (parking.stuckAt(id) === undefined ? stored.get(id) : undefined)
+
+  async function fold(events: readonly RecordedEvent[], into: Folded): Promise<void> {
+    for (const event of events) {
+      if (into.newest === undefined || isAfter(event, into.newest)) into.newest = placeOf(event)
+      if (event.type === 'CustomerDeleted' && customerOf(event.stream)) into.deletions.push(event)
+    }
+    const groups = groupByCustomer(events)
+    const documents = await loadDocuments(readModel, groups, (id) => into.documents.get(id)?.document ?? storedOf(id))
+    const onRead = noting(into)
+    const waiting = createWaiting()
+    for (const [id, own] of groups) {
+      const before = documents.get(id) as CustomerDocument
+      try {
+        const after = advance(eventStore, parking, before, own, onRead)
+        keep(into, before, after instanceof Promise ? await after : after)
+      } catch (error) {
+        waiting.note(error)
+      }
+    }
+    waiting.end()
   }
 
   async function write(written: Folded, onSent?: () => void): Promise<void> {
