@@ -4,12 +4,13 @@ import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '.
 import { newestEvent } from '../../eventstore/read.ts'
 import { ReadModelUnavailable } from '../../projections/errors.ts'
 import { coverLog } from '../../projections/fence/coverage.ts'
-import { createMarks } from '../../projections/fence/marks.ts'
+import { createMarks, type Marks } from '../../projections/fence/marks.ts'
+import { registerStream } from '../../projections/fence/register.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import { SILENT } from '../../runtime/log.ts'
 import type { FenceEvent } from '../../schema/events.ts'
-import { until } from '../support/until.ts'
+import { until, untilDone } from '../support/until.ts'
 import { appendHistories, openStores, someHistories } from './support.ts'
 
 const STREAM = 'readModelFence'
@@ -17,6 +18,8 @@ type Register = FenceEvent['data']
 
 /** What a test does in place of the stores' own calls. */
 interface Faults {
+  /** By what it has a lease when it begins. Default: it trusts something. */
+  hasLease?: (trusted: ReadonlySet<string> | undefined) => boolean
   /** Awaited before the register is read. */
   beforeRead?: (() => Promise<void>) | undefined
   /** In place of an append to the register. */
@@ -36,9 +39,8 @@ interface Faults {
 type Stores = Awaited<ReturnType<typeof openStores>>
 
 /** An instance's marks, over stores that fail as the test says. */
-async function startInstance(t: Test, stores?: Stores) {
+async function startInstance(t: Test, stores?: Stores, faults: Faults = {}) {
   const { eventStore, readModel } = stores ?? (await openStores(t))
-  const faults: Faults = {}
   const marked: (readonly [id: number, revision: number])[] = []
   const altered: EventStore = {
     ...eventStore,
@@ -73,11 +75,19 @@ async function startInstance(t: Test, stores?: Stores) {
     await marks.close()
   })
   const register = async () => (await newestEvent<FenceEvent>(eventStore, STREAM))?.data as Register
-  await until('it has a lease', () => (marks.trusted()?.size ?? 0) > 0)
+  const { hasLease = (trusted) => (trusted?.size ?? 0) > 0 } = faults
+  await until('it has a lease', () => hasLease(marks.trusted()))
   return { eventStore, readModel, marks, faults, marked, register }
 }
 
 const lost = () => Promise.reject(new EventStoreUnavailable('Nobody knows what has become of it.'))
+/** Repeated where the machine stood still for longer than an acknowledgement may take. */
+const acknowledged = ({ acknowledge }: Marks, id: number, revision: number) =>
+  untilDone('it is acknowledged', () => acknowledge(id, revision))
+/** Long enough for whatever waits for nothing. */
+const turns = async () => {
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+}
 const never = () => new Promise<never>(() => {})
 const aSecond = async () => {
   const began = performance.now()
@@ -89,27 +99,27 @@ t.jobs = 4 // most of it is waiting
 t.test('a fence whose lifting was sent, and lost, is relied on again once it is raised anew', async (t) => {
   const { marks, faults, register } = await startInstance(t)
   faults.refuses = true
-  await marks.acknowledge(1, 0)
+  await acknowledged(marks, 1, 0)
   t.equal((await register()).fences.length, 1)
 
   let again: Promise<void> | undefined
   faults.replace = async ({ fences }, append) => {
     if (fences.length > 0) return append()
     faults.refuses = true
-    again = marks.acknowledge(1, 1)
+    again = acknowledged(marks, 1, 1)
     await until('the mark is owed', () => marks.outstanding(1) === 1)
     return lost()
   }
   faults.refuses = false
   await until('its lifting is lost', () => again !== undefined)
-  await t.resolves(again as Promise<void>)
+  await again
   t.equal((await register()).fences.length, 1)
 })
 
 t.test('nor while its lifting may come late, also where the first attempt to raise it anew is lost', async (t) => {
   const { marks, faults, register } = await startInstance(t)
   faults.refuses = true
-  await marks.acknowledge(1, 0)
+  await acknowledged(marks, 1, 0)
 
   let again: Promise<void> | undefined
   let late = async (): Promise<unknown> => t.fail('it was not lifted')
@@ -118,7 +128,7 @@ t.test('nor while its lifting may come late, also where the first attempt to rai
     if (fences.length > 0) return ++attempts === 1 ? lost() : append()
     faults.refuses = true
     late = append
-    again = marks.acknowledge(1, 1)
+    again = acknowledged(marks, 1, 1)
     await until('the mark is owed', () => marks.outstanding(1) === 1)
     return lost()
   }
@@ -134,8 +144,73 @@ t.test('what is acknowledged under a fence: nobody has a lease of before by then
   const [one, two] = [await startInstance(t, stores), await startInstance(t, stores)]
   two.faults.beforeRead = never
   one.faults.refuses = true
-  await one.marks.acknowledge(1, 0)
+  const first = acknowledged(one.marks, 1, 0)
+  await until('the fence is raised', async () => (await one.register()).fences.length === 1)
+  await turns()
+  await acknowledged(one.marks, 2, 0)
   t.equal(two.marks.trusted(), undefined)
+  await first
+  two.faults.beforeRead = undefined
+  const later = await startInstance(t, stores, { hasLease: (trusted) => trusted !== undefined })
+  t.same([...(later.marks.trusted() ?? ['no lease'])], [], 'and who has one trusts nothing')
+})
+
+t.test('a fence that is asked about is not relied on before it is answered', async (t) => {
+  const { eventStore, marks, faults } = await startInstance(t)
+  faults.refuses = true
+  await acknowledged(marks, 1, 0)
+  const stream = registerStream(eventStore)
+  const answered = Promise.withResolvers<void>()
+  let isAnswering = false
+  faults.replace = async (_, append) => {
+    isAnswering = true
+    await answered.promise
+    return append()
+  }
+  const now = await stream.load()
+  await stream.replace(now, { ...now, fences: now.fences.map((fence) => ({ ...fence, challenger: 'another' })) })
+  await until('it is about to answer', () => isAnswering)
+  let isAcknowledged = false
+  const acknowledging = acknowledged(marks, 1, 1).then(() => {
+    isAcknowledged = true
+  })
+  await turns()
+  t.equal(isAcknowledged, false)
+  answered.resolve()
+  await acknowledging
+  t.match((await stream.load()).fences, [{ challenger: null, answers: 1 }])
+})
+
+t.test('a mark where it never counts: the others are fenced off, and it is owed', async (t) => {
+  const { marks, faults, marked, register } = await startInstance(t)
+  faults.markedIn = 'elsewhere'
+  await acknowledged(marks, 1, 0)
+  t.equal((await register()).fences.length, 1)
+  const before = marked.length
+  await until('it is written again', () => marked.length > before + 1)
+  t.equal(marks.outstanding(1), 0)
+})
+
+t.test('a mark without a lease: whether it counts is not known', async (t) => {
+  const { marks, faults } = await startInstance(t)
+  faults.beforeRead = lost
+  await until('the lease is over', () => marks.trusted() === undefined)
+  await t.rejects(marks.acknowledge(1, 0), EventStoreUnavailable)
+})
+
+t.test('a replica is not trusted', async (t) => {
+  const { register } = await startInstance(t, undefined, { reached: ['', 'here'] })
+  t.same((await register()).trusted, ['here'])
+})
+
+t.test('the register: of two changes to one state, the first counts; its stream is kept short', async (t) => {
+  const { eventStore } = await openStores(t)
+  const [one, two] = [registerStream(eventStore), registerStream(eventStore)]
+  const loaded = await one.load()
+  t.match(await one.replace(loaded, { ...loaded, trusted: ['one'] }), { revision: 0 })
+  t.equal(await two.replace(loaded, { ...loaded, trusted: ['two'] }), undefined)
+  t.match(await two.load(), { revision: 0, trusted: ['one'] })
+  t.match(await eventStore.getStreamMetadata(STREAM), { $maxCount: 1 })
 })
 
 t.test('what a new incarnation alone has: nobody has a lease of before by then, and it is noted first', async (t) => {
@@ -144,10 +219,11 @@ t.test('what a new incarnation alone has: nobody has a lease of before by then, 
   two.faults.beforeRead = never
   one.faults.reached = ['next']
   one.faults.markedIn = 'next'
-  await one.marks.acknowledge(1, 0)
+  await acknowledged(one.marks, 1, 0)
   t.equal(two.marks.trusted(), undefined)
   const { settling, retired, fences } = await one.register()
-  t.match({ settling, retired, fences }, { settling: [{ incarnation: 'next' }], retired: [/./], fences: [] })
+  t.match({ settling, retired }, { settling: [{ incarnation: 'next' }], retired: [/./] })
+  t.same(fences, [], 'and needs no fence')
   t.same([...(one.marks.trusted() ?? [])], [], 'not before the log is covered')
 })
 
@@ -214,6 +290,11 @@ t.test('a lease lasts a second, by both clocks, from before the register was rea
   Date.now = () => now() + 1_000
   t.equal(marks.trusted(), undefined, 'the other clock says so')
   Date.now = now
+  const monotonic = performance.now()
+  Object.defineProperty(performance, 'now', { value: () => monotonic + 2_000, configurable: true })
+  const trusted = marks.trusted()
+  Reflect.deleteProperty(performance, 'now')
+  t.equal(trusted, undefined, 'the monotonic clock says so')
   let reads = 0
   const released = Promise.withResolvers<void>()
   faults.beforeRead = () => {
@@ -226,7 +307,7 @@ t.test('a lease lasts a second, by both clocks, from before the register was rea
   faults.beforeRead = never
   released.resolve()
   for (let turn = 0; turn < 20; turn++) {
-    await new Promise((resolve) => setImmediate(resolve))
+    await turns()
     if (marks.trusted() !== undefined) t.fail('it was asked for too long ago')
   }
 })
@@ -251,10 +332,9 @@ t.test('marks: what is shown already is not written, and an older one is no news
 t.test('marks that are owed: the newest of each customer, until it is written', async (t) => {
   const { marks, faults, marked } = await startInstance(t)
   faults.refuses = true
-  await marks.acknowledge(1, 5)
-  await marks.acknowledge(2, 5)
-  await marks.acknowledge(1, 7)
-  await marks.acknowledge(1, 6).catch(() => {})
+  await acknowledged(marks, 1, 5)
+  await acknowledged(marks, 2, 5)
+  await Promise.all([acknowledged(marks, 1, 7), acknowledged(marks, 1, 6)])
   t.same([marks.outstanding(1), marks.outstanding(2), marks.outstanding(3)], [7, 5, -1])
   t.same(marked, [])
 
@@ -268,7 +348,7 @@ t.test('marks that are owed: the newest of each customer, until it is written', 
   faults.refuses = false
   await until('the first is written', () => marks.outstanding(2) === -1)
   await writing.promise
-  await marks.acknowledge(1, 8)
+  await acknowledged(marks, 1, 8)
   t.equal(marks.outstanding(1), 8)
   held.resolve()
   await until('the older one is written', () => marked.some(([, revision]) => revision === 7))
@@ -276,7 +356,7 @@ t.test('marks that are owed: the newest of each customer, until it is written', 
   await until('none is owed', () => marks.outstanding(1) === -1)
 
   faults.refuses = true
-  await marks.acknowledge(1, 9)
+  await acknowledged(marks, 1, 9)
   marks.forget()
   t.equal(marks.outstanding(1), -1, 'of another log')
 })
@@ -284,18 +364,20 @@ t.test('marks that are owed: the newest of each customer, until it is written', 
 t.test('an instance that ends writes what it owes, and lifts its fence', async (t) => {
   const { marks, faults, marked, register } = await startInstance(t)
   faults.refuses = true
-  await marks.acknowledge(1, 5)
+  await acknowledged(marks, 1, 5)
   t.equal((await register()).fences.length, 1)
   faults.refuses = false
   await marks.close()
   t.same(marked, [[1, 5]])
   t.same((await register()).fences, [])
+  faults.beforeRead = async () => void t.fail('the register is read still')
+  await aSecond()
 })
 
 t.test('and leaves it to others where it still owes something', async (t) => {
   const { marks, faults, register } = await startInstance(t)
   faults.refuses = true
-  await marks.acknowledge(1, 5)
+  await acknowledged(marks, 1, 5)
   await marks.close()
   t.equal((await register()).fences.length, 1)
 })
@@ -303,7 +385,7 @@ t.test('and leaves it to others where it still owes something', async (t) => {
 t.test(
   'without a lease: what took a write of this instance, where the event store is away and no fence was seen',
   async (t) => {
-    const { marks, faults, register } = await startInstance(t)
+    const { eventStore, marks, faults, register } = await startInstance(t)
     const [trusted = ''] = (await register()).trusted
     let probes = 0
     faults.probe = async () => {
@@ -315,6 +397,7 @@ t.test(
     faults.beforeRead = lost
     await until('it is away', () => marks.trusted() === undefined)
     t.same([...(await marks.trustedWithoutLease())], [trusted])
+    t.same([...(await marks.trustedWithoutLease())], [trusted])
     await aSecond()
     faults.probe = () => Promise.reject(new ReadModelUnavailable('It refuses writes.'))
     t.same([...(await marks.trustedWithoutLease())], [], 'the write is too long ago')
@@ -323,18 +406,42 @@ t.test(
     const probing = Promise.withResolvers<readonly string[]>()
     faults.probe = () => probing.promise
     const asked = marks.trustedWithoutLease()
+    const stream = registerStream(eventStore)
+    const now = await stream.load()
+    const fence = { writer: 'another', challenger: null, answers: 0 }
+    await stream.replace(now, { ...now, period: 'p', fences: [fence] })
     faults.beforeRead = undefined
-    await until('the event store is back', () => marks.trusted() !== undefined)
+    await until('the event store is back, with a fence', () => marks.trusted()?.size === 0)
     faults.beforeRead = lost
+    marks.missed()
     probing.resolve([trusted])
-    t.same([...(await asked)], [trusted], 'by its lease')
+    t.same([...(await asked)], [], 'a fence was seen meanwhile')
   },
 )
+
+t.test('an event store that has just refused a read is away, as is one that is silent, until it answers', async (t) => {
+  const { marks, faults, register } = await startInstance(t)
+  const { trusted } = await register()
+  faults.beforeRead = never
+  marks.missed()
+  t.same([...(await marks.trustedWithoutLease())], trusted)
+  faults.beforeRead = undefined
+  const silent = await startInstance(t)
+  silent.faults.beforeRead = never
+  await until('it is silent', async () => (await silent.marks.trustedWithoutLease()).size > 0)
+
+  const back = await startInstance(t)
+  back.faults.beforeRead = lost
+  await until('the lease is over', () => back.marks.trusted() === undefined)
+  back.faults.beforeRead = undefined
+  await until('it is back', () => back.marks.trusted() !== undefined)
+  t.same([...(await back.marks.trustedWithoutLease())], [])
+})
 
 t.test('a fence that was seen last: nothing is trusted without a lease', async (t) => {
   const { marks, faults } = await startInstance(t)
   faults.refuses = true
-  await marks.acknowledge(1, 0)
+  await acknowledged(marks, 1, 0)
   faults.beforeRead = lost
   marks.missed()
   t.same([...(await marks.trustedWithoutLease())], [])
