@@ -213,6 +213,7 @@ export interface PersistentSubscriptions {
   /**
    * Joins the group. The iteration throws GroupNotFound if there is none, or if it is deleted.
    * @param bufferSize the most events in flight to this consumer
+   * @throws EventStoreUnavailable for a closed store
    */
   subscribe(group: string, options: { readonly bufferSize: number }): GroupSubscription
 }

@@ -52,7 +52,6 @@ export function joinGroup(
     while (!ending.signal.aborted) {
       let node: Node | undefined
       try {
-        store.checkOpen()
         const until = connection.until()
         node = await connection.node(until)
         const opened = node.client.subscribeToPersistentSubscriptionToAll(group, { bufferSize })

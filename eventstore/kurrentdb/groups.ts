@@ -77,6 +77,7 @@ export function createGroups(connection: Connection, store: StoreOfGroups): Pers
 
     subscribe(group, { bufferSize }) {
       checkCount(bufferSize, 'bufferSize')
+      store.checkOpen()
       return joinGroup(connection, store, group, bufferSize)
     },
   }

@@ -99,14 +99,23 @@ function createRegisterView(eventStore: EventStore) {
   let tail: Promise<unknown> = Promise.resolve()
   let refreshing: Promise<unknown> | undefined
   let isAway = false
-  /** A change that was sent: it may still take effect as long as the register is at the revision that it expects. */
-  let sent: { readonly expected: Register['revision']; readonly next: Register } | undefined
+  /**
+   * Changes that were sent: each may still take effect as long as the register is at the revision that it expects. With
+   * the writers that have a fence in all of them.
+   */
+  let sent: { readonly expected: Register['revision']; readonly fenced: readonly string[] } | undefined
 
   function adopt(began: Moment, register: Register): void {
     if (sent && sent.expected !== register.revision) sent = undefined
     const at = performance.now()
     seen = new Map(entriesOf(register).map((entry) => [entry, seen.get(entry) ?? at]))
     held = { began, register, trusted: register.fences.length > 0 ? NOTHING : new Set(register.trusted) }
+  }
+
+  function noteSent({ revision }: Register, next: Register): void {
+    const writers = next.fences.map(({ writer }) => writer)
+    const earlier = sent?.expected === revision ? sent.fenced : writers
+    sent = { expected: revision, fenced: writers.filter((writer) => earlier.includes(writer)) }
   }
 
   /** Records whether the event store answers. */
@@ -144,8 +153,8 @@ function createRegisterView(eventStore: EventStore) {
   return {
     held: () => (held !== undefined && elapsed(held.began) < LEASE_MS ? held : undefined),
     last: () => held?.register,
-    /** The states that the register may have by now. */
-    sent: () => sent?.next,
+    /** Whether a change that was sent may still lift the writer's fence. */
+    mayLift: (writer: string) => sent !== undefined && !sent.fenced.includes(writer),
     isAway: () => isAway,
     missed: () => {
       isAway = true
@@ -172,7 +181,7 @@ function createRegisterView(eventStore: EventStore) {
           if (next === undefined) return false
           const stored = await watched(async () => {
             const began = now()
-            sent = { expected: loaded.revision, next }
+            noteSent(loaded, next)
             const stored = await stream.replace(loaded, next)
             if (stored) adopt(began, stored)
             return stored
@@ -294,16 +303,11 @@ function createFenceReport(view: RegisterView, log: Log): () => void {
 
 /** This instance's fence. @param onChange called when it may have been raised */
 function createOwnFence(view: RegisterView, me: string, onChange: () => void) {
-  function isBeingLifted(): boolean {
-    const next = view.sent()
-    return next !== undefined && !next.fences.some(({ writer }) => writer === me)
-  }
-
   /** How long others may still trust documents in spite of this instance's fence; undefined: it has none. */
   function inForceIn(): number | undefined {
     const register = view.held()?.register
     const own = register?.fences.find(({ writer }) => writer === me)
-    if (!register?.period || own === undefined || own.challenger !== null || isBeingLifted()) return undefined
+    if (!register?.period || own === undefined || own.challenger !== null || view.mayLift(me)) return undefined
     // In effect since the first of an unbroken sequence of fences.
     return EXPIRY_MS - view.age(periodEntry(register.period))
   }
@@ -323,7 +327,7 @@ function createOwnFence(view: RegisterView, me: string, onChange: () => void) {
       else {
         await within(
           left,
-          view.change((register) => withFence(register, me)),
+          view.change((register) => withFence(register, me, view.mayLift(me))),
         ).catch(() => delay(POLL_MS))
         onChange()
       }

@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import {
   type Delivery,
   type EventStore,
+  EventStoreUnavailable,
   GroupExists,
   type GroupInfo,
   GroupNotFound,
@@ -250,6 +251,7 @@ export async function persistentSubscriptionContract(
   await untilInfo(last, ({ consumers }) => consumers === 1)
   await store.close()
   await t.rejects(consuming, { message: 'The subscription has ended.' }, 'the store ends its consumers')
+  t.throws(() => groups.subscribe(last, { bufferSize: 1 }), EventStoreUnavailable, 'and takes no others')
   const another = await open()
   await another.persistentSubscriptions?.delete(last)
   await another.close()

@@ -59,6 +59,30 @@ t.test(
   },
 )
 
+t.test('others that are trusted, or about to be, stay so while they are reached', async (t) => {
+  const by = 'me'
+  const settling = [
+    { incarnation: 'b', by },
+    { incarnation: 'c', by: 'x' },
+  ]
+  const cluster = register({ trusted: ['a'], settling, retired: ['z'] })
+  const [due = ''] = coverable(cluster, knowing({ reached: ['a', 'b'] }))
+  const next = nextStep(cluster, knowing({ reached: ['a', 'b'], covered: new Set([due]) })) as Register
+  t.match(next, { trusted: ['a', 'b'], settling: [{ incarnation: 'c' }], retired: ['z'] })
+  t.equal(next.settling.length, 1)
+  t.equal(nextStep(cluster, knowing({ reached: ['a'], covered: new Set([due]) })), undefined, 'no longer reached')
+
+  const succeeded = nextStep(cluster, knowing({ reached: ['b', 'd'] })) as Register
+  t.same(succeeded.settling, [
+    { incarnation: 'b', by },
+    { incarnation: 'd', by },
+  ])
+  t.same([succeeded.trusted, succeeded.retired], [[], ['z', 'a', 'c']])
+  const many = Array.from({ length: 50 }, (_, index) => `old-${index}`)
+  const last = nextStep(register({ trusted: ['a'], retired: many }), knowing({ reached: ['b'] }))
+  t.same(last?.retired, [...many.slice(1), 'a'], 'the last fifty')
+})
+
 t.test('a fence: raised once, lifted by its writer when nothing is owed', async (t) => {
   const raised = withFence(register({ trusted: ['a'] }), 'me') as Register
   t.match(raised, { fences: [fence('me')], period: /./ })
@@ -90,10 +114,17 @@ t.test('the fence of a writer that is gone is lifted; of one that answers it is 
   t.match(asked.fences, [fence('gone', 'me')])
   t.equal(isAskedAbout(asked, 'gone'), true, 'which tells the writer that others reach the read model')
   t.equal(isAskedAbout(asked, 'me'), false)
+  t.equal(nextStep(asked, knowing({ reached: ['a'] })), undefined, 'it is asked about once, and has time to answer')
+  t.same(coverable(left, knowing({ reached: ['a'] })), [], 'it has to be asked about')
+  const two = register({ trusted: ['a'], fences: [fence('gone'), fence('y')], period: 'p' })
+  t.same(nextStep(two, knowing({ reached: ['a'] }))?.fences, [fence('gone', 'me'), fence('y')])
 
   const answer = nextStep(asked, knowing({ me: 'gone', hasUnmarked: true, reached: ['a'] })) as Register
   t.match(answer, { fences: [fence('gone', null, 1)], period: 'p' }, 'the writer is there')
   t.equal(nextStep(answer, knowing({ reached: ['a'], ages: 4_000 })), undefined, 'and is not asked again so soon')
+  t.equal(isAskedAbout(answer, 'gone'), true)
+  const often = { ...left, fences: [fence('gone', null, 30)] }
+  t.ok(nextStep(often, knowing({ reached: ['a'], ages: 48_000 })), 'but every 48 s, however often it has answered')
 
   t.same(coverable(asked, knowing({ reached: ['a'], ages: EXPIRY_MS - 1 })), [], 'its lease may go on')
   const due = coverable(asked, knowing({ reached: ['a'], ages: EXPIRY_MS }))
@@ -102,6 +133,13 @@ t.test('the fence of a writer that is gone is lifted; of one that answers it is 
     nextStep(answer, knowing({ reached: ['a'], covered: new Set(due), ages: 0 })) ?? answer,
     { fences: [fence('gone', null, 1)] },
     'it answered meanwhile',
+  )
+  const askedAgain = nextStep(answer, knowing({ reached: ['a'] })) as Register
+  t.match(askedAgain.fences, [fence('gone', 'me', 1)])
+  t.equal(
+    nextStep(askedAgain, knowing({ reached: ['a'], covered: new Set(due) })),
+    undefined,
+    'nor by an earlier answer',
   )
 })
 
@@ -116,6 +154,12 @@ t.test('a retired incarnation comes back only where nobody objects', async (t) =
   const back = { contest: null, trusted: [], settling: [{ incarnation: 'a', by: 'me' }], retired: ['b'] }
   t.match(nextStep(contested, knowing({ reached: ['a'] })), back)
   t.match(nextStep(contested, knowing({ reached: ['b'] })), { contest: null, retired: ['a'] }, 'given up')
+  t.equal(nextStep(split, knowing({ reached: ['a'], ages: 0 })), undefined, 'it was retired a moment ago')
+  const both = knowing({ me: 'x', reached: ['a', 'b'], ages: 0 })
+  t.equal(nextStep(contested, both), undefined, 'who reaches both does not object')
+  t.match(nextStep(contested, knowing({ me: 'x' })), { contest: null }, 'it was left')
+  const another = register({ ...contested, retired: ['a', 'z'] })
+  t.equal(nextStep(another, knowing({ me: 'x', reached: ['z'], ages: 4_000 })), undefined, 'one at a time')
 })
 
 t.test('what matters by its age has a name', async (t) => {
@@ -128,4 +172,13 @@ t.test('what matters by its age has a name', async (t) => {
   })
   t.equal(new Set(entriesOf(full)).size, 6)
   t.same(entriesOf(register({ trusted: ['a'] })), [])
+  const settling = (by: string) => register({ settling: [{ incarnation: 'b', by }] })
+  const contest = (by: string) => register({ contest: { incarnation: 'a', by } })
+  const fences = [fence('w'), fence('w', 'x'), fence('w', 'y'), fence('w', 'x', 1)]
+  const names = [
+    ...[settling('x'), settling('y'), contest('x'), contest('y')].flatMap(entriesOf),
+    ...fences.map((each) => entriesOf(register({ fences: [each] }))[1]),
+  ]
+  t.equal(new Set(names).size, 8, 'another one, if another instance is at it')
+  t.equal(new Set(fences.map((each) => entriesOf(register({ fences: [each] }))[0])).size, 2, 'or it was answered')
 })

@@ -3,12 +3,14 @@ import '../support/needs-redis.ts'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openKurrentEventStore } from '../../eventstore/kurrentdb/event-store.ts'
-import type { EventStore, PersistentSubscriptions } from '../../eventstore/port.ts'
+import type { EventStore, NewEvent, PersistentSubscriptions } from '../../eventstore/port.ts'
+import { ReadModelUnavailable } from '../../projections/errors.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { openRedisReadModel } from '../../projections/redis/read-model.ts'
 import { startGroupProjection } from '../../projections/worker/group.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
+import { backUp, restore } from '../restore/support.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { encoded, type History } from '../support/histories.ts'
 import { startRedis } from '../support/redis.ts'
@@ -31,16 +33,24 @@ async function startStores(t: Test) {
 /**
  * A worker with connections of its own.
  * @param options.altered its event store instead
+ * @param options.models its handles of the read model instead: the one that applies deliveries, and the one that fills
  */
 function join(
   t: Test,
   urls: { readonly server: string; readonly redis: string },
-  { altered = (own) => own, settleMs }: { altered?: (own: ServerStore) => ServerStore; settleMs?: number } = {},
+  {
+    altered = (own) => own,
+    models = (...own) => own,
+    settleMs,
+  }: {
+    altered?: (own: ServerStore) => ServerStore
+    models?: (readModel: ReadModel, fillModel: ReadModel) => [ReadModel, ReadModel]
+    settleMs?: number
+  } = {},
 ) {
   const eventStore = openKurrentEventStore(urls.server) as ServerStore
-  const [readModel, fillModel] = [1, 2].map(() =>
-    openRedisReadModel(urls.redis, settleMs === undefined ? {} : { settleMs }),
-  ) as [ReadModel, ReadModel]
+  const open = () => openRedisReadModel(urls.redis, settleMs === undefined ? {} : { settleMs })
+  const [readModel, fillModel] = models(open(), open())
   let applied = 0
   let interruptions = 0
   const worker = startGroupProjection({
@@ -339,6 +349,91 @@ t.test('a read model of another log is emptied and filled anew', async (t) => {
   await until('the other customers are gone', async () => (await readModel.documents([5]))[0] === null)
   await untilProjected(eventStore, readModel, histories)
 })
+
+t.test(
+  'a log that is restored has new events at once: what it has lost is noticed before they are applied',
+  builtIn('it puts a backup into the server'),
+  async (t: Test) => {
+    const { server, redis, eventStore, readModel } = await startStores(t)
+    const [first, second, third] = someHistories(3, 19) as [History, History, History]
+    await appendHistories(eventStore, part([first], 0, 1))
+    const looking = Promise.withResolvers<void>()
+    const held = Promise.withResolvers<void>()
+    let isHeld = false
+    const models = (own: ReadModel, fillModel: ReadModel): [ReadModel, ReadModel] => [
+      own,
+      {
+        ...fillModel,
+        async follow() {
+          if (isHeld) {
+            looking.resolve()
+            await held.promise
+          }
+          return fillModel.follow()
+        },
+      },
+    ]
+    t.teardown(held.resolve)
+    join(t, { server: server.url, redis: redis.url }, { models })
+    await untilProjected(eventStore, readModel, [first])
+    isHeld = true
+    await looking.promise
+    const backup = backUp(server)
+    await appendHistories(eventStore, part([second], 0, 1))
+    await until('the second has a document', async () => (await readModel.documents([second.id]))[0] !== null)
+
+    await server.stop()
+    server.log.rewrite(backup)
+    server.appendRaw('elsewhere', [{ type: 'Padding', data: JSON.stringify('x'.repeat(1_000)) }])
+    const [event] = encoded(third) as [NewEvent]
+    const [data, metadata] = [event.data, event.metadata].map((each) => JSON.stringify(each))
+    server.appendRaw(`customer-${third.id}`, [{ ...event, data: data as string, metadata: metadata as string }])
+    await server.start()
+    await until('the new event is applied', async () => (await readModel.documents([third.id]))[0] !== null)
+    held.resolve()
+    await untilProjected(eventStore, readModel, [first, third])
+    t.same(await readModel.documents([second.id]), [null])
+  },
+)
+
+t.test(
+  'so it is where the read model can not be compared at first, and no event comes',
+  builtIn('it puts a backup into the server'),
+  async (t: Test) => {
+    const { server, redis, eventStore, readModel } = await startStores(t)
+    const [first, ...others] = someHistories(12, 20) as [History, ...History[]]
+    const second = others[0] as History
+    await appendHistories(eventStore, part([first], 0, 1))
+    let isAway = false
+    let failures = 0
+    const models = (own: ReadModel, fillModel: ReadModel): [ReadModel, ReadModel] => [
+      {
+        ...own,
+        async getCheckpoint() {
+          if (!isAway) return own.getCheckpoint()
+          failures++
+          throw new ReadModelUnavailable('It is away.')
+        },
+      },
+      fillModel,
+    ]
+    join(t, { server: server.url, redis: redis.url }, { models })
+    await untilProjected(eventStore, readModel, [first])
+    const backup = backUp(server)
+    await appendHistories(eventStore, part(others, 0, 2)) // so many that the server stores how far the group is
+    await until('the second has a document', async () => (await readModel.documents([second.id]))[0] !== null)
+    await until('the group has nothing to deliver again', async () => {
+      const { checkpoint } = await eventStore.persistentSubscriptions.info('customers')
+      return checkpoint !== undefined && checkpoint.commit > BigInt(backup.at(-1)?.position ?? 0)
+    })
+    isAway = true
+    await restore(server, backup)
+    await until('it could not be compared', () => failures > 0)
+    isAway = false
+    await until('the second has none', async () => (await readModel.documents([second.id]))[0] === null)
+    await untilProjected(eventStore, readModel, [first])
+  },
+)
 
 t.test('an event that came back ever so often is still not set aside by the server', async (t) => {
   const { server, redis, eventStore, readModel } = await startStores(t)
