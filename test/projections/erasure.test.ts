@@ -8,6 +8,7 @@ import { orNone } from '../../eventstore/read.ts'
 import {
   appendTo,
   completeErasure,
+  completeGuestErasures,
   customerDeleted,
   eraseAddress,
   readAccount,
@@ -63,7 +64,7 @@ async function aCustomer() {
   const { signIns, credentials } = streamsOfAccount(id)
   const temporary = [signIns, ...[first, second].flatMap((key) => [streamOf.access(key), streamOf.signIns(key)])]
   for (const stream of temporary) await fill(stream)
-  return { id, token, emails, first, second, temporary: [credentials, ...temporary] }
+  return { id, emails, first, second, temporary: [credentials, ...temporary] }
 }
 
 async function deletion(id: number, emailKeys: readonly string[]): Promise<RecordedEvent> {
@@ -90,6 +91,13 @@ t.test('nothing is left of the account and of its addresses, and a repetition ad
   t.same(await readAccount(eventStore, id), after)
   t.match((await events(streamsOfAddress(second).claim)).at(-1)?.metadata, { actor: 'operator:test' })
 
+  const destroyed: string[] = []
+  const destroy = (subject: string) => {
+    destroyed.push(subject)
+    return keys.destroy(subject)
+  }
+  await completeErasure({ ...eventStore, keys: { ...keys, destroy } } as EncryptedLog, deleted)
+  t.same(destroyed, [String(id)], 'but what was before the destruction of the key')
   await completeErasure(unfinished, deleted)
   t.same(await types(streamsOfAddress(first).subscriber), guest)
   t.same(await types(streamsOfAddress(first).claim), ['EmailClaimed', 'EmailReleased'])
@@ -120,6 +128,23 @@ t.test('so is what a guest has subscribed since the deletion', async (t) => {
   })
 })
 
+t.test('a guest who subscribes right after the erasure keeps the subscription, whatever is completed', async (t) => {
+  const email = freshEmail()
+  const key = keyOf(email)
+  await subscribe(email)
+  const destroy = async (subject: string) => {
+    const wasThere = await keys.destroy(subject)
+    await subscribe(email)
+    return wasThere
+  }
+  await eraseAddress(countAsChained({ ...eventStore, keys: { ...keys, destroy } } as EncryptedLog), key, eraser)
+  await completeGuestErasures(eventStore)
+  const { subscriber } = streamsOfAddress(key)
+  t.same(await types(subscriber), ['GuestSubscribed', 'GuestErased', 'GuestSubscribed'])
+  t.match((await events(subscriber)).at(-1), { data: { email } })
+  t.equal(await keys.isDestroyed(key), false)
+})
+
 t.test('an append that conflicts decides again; one to a stream that is not there begins it', async (t) => {
   const { id } = await aCustomer()
   const stream = streamOf.customer(id)
@@ -144,6 +169,27 @@ t.test('an event has room for the newest 5,000 addresses', async (t) => {
     type: 'CustomerDeleted',
     data: { reason: 'why', emailKeys: many.slice(0, -1) },
   })
+})
+
+t.test('an address that a customer changes to while an operator erases them is erased, too', async (t) => {
+  const [before, after] = [freshEmail(), freshEmail()]
+  const { id, token } = await signUp(send, before)
+  let isMoved = false
+  const moving = countAsChained({
+    ...eventStore,
+    keys,
+    async append(stream, events, options) {
+      if (stream === streamOf.customer(id) && !isMoved) {
+        isMoved = true
+        await move(token, after)
+      }
+      return eventStore.append(stream, events, options)
+    },
+  } as EncryptedLog)
+  await eraseCustomer({ eventStore: moving, customerId: id, emailHashKey, eraser, reason: 'ticket' })
+  const emailKeys = [keyOf(after), keyOf(before)]
+  t.match((await events(streamOf.customer(id))).at(-1), { type: 'CustomerDeleted', data: { emailKeys } })
+  t.equal((await types(streamsOfAddress(keyOf(after)).claim)).at(-1), 'EmailReleased')
 })
 
 t.test('an operator erases a customer, and again what an interruption has left', async (t) => {
