@@ -29,7 +29,7 @@ export async function coverLog(
   const events = eventStore.readAll({ from: checkpoint.position, filter: { streamPrefixes: [CUSTOMER_STREAMS] } })
   for await (const { stream, revision } of events) {
     const id = customerOf(stream)
-    if (id !== undefined) newest.set(id, Math.max(revision, newest.get(id) ?? -1))
+    if (id !== undefined) newest.set(id, revision)
     if (newest.size >= BATCH && !(await mark())) return false
   }
   return mark()

@@ -332,9 +332,10 @@ t.test('marks: what is shown already is not written, and an older one is no news
 t.test('marks that are owed: the newest of each customer, until it is written', async (t) => {
   const { marks, faults, marked } = await startInstance(t)
   faults.refuses = true
-  await acknowledged(marks, 1, 5)
+  await Promise.all([acknowledged(marks, 1, 5), acknowledged(marks, 1, 4)])
+  t.equal(marks.outstanding(1), 5)
   await acknowledged(marks, 2, 5)
-  await Promise.all([acknowledged(marks, 1, 7), acknowledged(marks, 1, 6)])
+  await acknowledged(marks, 1, 7)
   t.same([marks.outstanding(1), marks.outstanding(2), marks.outstanding(3)], [7, 5, -1])
   t.same(marked, [])
 

@@ -436,3 +436,37 @@ t.test('the one that was named goes before there is a leader: those that it has 
     named.append(`asked-${crypto.randomUUID()}`, someEvents(1), { expected: 'no_stream' }),
   )
 })
+
+t.test('the preferred kind of node is used before others are tried', builtIn('hang, and it follows'), async (t) => {
+  const [leader, follower] = [await startEventStoreServer(t), await startEventStoreServer(t)]
+  follower.asFollower({ host: '127.0.0.1', port: leader.port })
+  leader.hang(true)
+  // Who tried the leader first would wait for it.
+  const url = `${follower.url.replace('://', '+discover://')}&nodePreference=follower&gossipTimeout=60`
+  for (let round = 0; round < 8; round++) {
+    const store = openKurrentEventStore(url)
+    t.teardown(() => store.close())
+    const facts = await store.describe?.()
+    t.match(
+      facts?.find(({ name }) => name === 'Node'),
+      { value: `127.0.0.1:${follower.port}` },
+    )
+  }
+})
+
+t.test(
+  'a leader that leads no longer is left, also where nobody asks it for anything',
+  builtIn('it follows'),
+  async (t) => {
+    const [one, two] = [await startEventStoreServer(t), await startEventStoreServer(t)]
+    const store = openKurrentEventStore(one.url.replace('://', '+discover://'))
+    t.teardown(() => store.close())
+    let losses = 0
+    store.onDisconnect?.(() => losses++)
+    await store.append('a', someEvents(1), { expected: 'no_stream' })
+    one.asFollower({ host: '127.0.0.1', port: two.port })
+    await until('it is left', () => losses > 0)
+    await untilDone('an append', () => store.append('b', someEvents(1), { expected: 'no_stream' }))
+    t.equal(two.log.records.at(-1)?.stream, 'b', 'the leader has it')
+  },
+)
