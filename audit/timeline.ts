@@ -4,13 +4,17 @@
  */
 
 import { LRUCache } from 'lru-cache'
-import { decode } from '../eventstore/codec.ts'
 import { isSameId } from '../eventstore/event-place.ts'
-import { comparePositions, type EventStore, type Json, type RecordedEvent } from '../eventstore/port.ts'
+import {
+  comparePositions,
+  type EventStore,
+  EventStoreUnavailable,
+  type Json,
+  type RecordedEvent,
+} from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
-import { absentCustomer, type CustomerDocument, project } from '../projections/customer.ts'
-import { type Folded, skipOrThrow } from '../projections/fold.ts'
-import type { CustomerEvent } from '../schema/events.ts'
+import { absentCustomer, type CustomerDocument } from '../projections/customer.ts'
+import { applyOrSkip, type Folded } from '../projections/fold.ts'
 import { streamOf } from '../schema/streams.ts'
 import { type Change, changesBetween } from './changes.ts'
 import { type Matcher, metadataOf } from './criteria.ts'
@@ -87,14 +91,10 @@ async function* steps(eventStore: EventStore, customerId: number, known?: Folded
 /** Applies an event to the customer as of the event before it. @throws EventStoreUnavailable */
 async function applied(eventStore: EventStore, event: RecordedEvent, before: CustomerDocument): Promise<Step> {
   try {
-    return { event, before, after: project(before, decode<CustomerEvent>(event)) }
+    return { event, before, after: await applyOrSkip(eventStore, before, event) }
   } catch (error) {
-    try {
-      return { event, before, after: await skipOrThrow(eventStore, before, error) }
-    } catch (stillThere) {
-      if (stillThere !== error) throw stillThere
-      return { event, before, after: { ...before, revision: event.revision }, error }
-    }
+    if (error instanceof EventStoreUnavailable) throw error
+    return { event, before, after: { ...before, revision: event.revision }, error }
   }
 }
 

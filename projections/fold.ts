@@ -2,7 +2,7 @@
 
 import { decode } from '../eventstore/codec.ts'
 import { isSameId } from '../eventstore/event-place.ts'
-import { type EventStore, type RecordedEvent, StreamNotFound } from '../eventstore/port.ts'
+import { type EventStore, EventStoreUnavailable, type RecordedEvent, StreamNotFound } from '../eventstore/port.ts'
 import { newestStored } from '../eventstore/read.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
@@ -82,23 +82,33 @@ export async function foldForward(
  * decided to skip that one, it changes nothing. Once the customer is deleted, nothing depends on it either: then it is the
  * document after the deletion, which the events in between leave as it is.
  * @param to as in {@link foldCustomer}
+ * @returns no promise if the event can be applied, as nearly always
  * @throws what is wrong with the event; EventStoreUnavailable
  */
-export async function applyNext(
+export function applyNext(
   eventStore: EventStore,
   document: CustomerDocument,
   event: RecordedEvent,
   to = Number.MAX_SAFE_INTEGER,
-): Promise<CustomerDocument> {
+): CustomerDocument | Promise<CustomerDocument> {
   if (event.revision <= document.revision) return document
   try {
     return project(document, decode<CustomerEvent>(event))
+  } catch {
+    return orDeletion(eventStore, document, event, to)
+  }
+}
+
+async function orDeletion(
+  eventStore: EventStore,
+  document: CustomerDocument,
+  event: RecordedEvent,
+  to: number,
+): Promise<CustomerDocument> {
+  try {
+    return await applyOrSkip(eventStore, document, event)
   } catch (error) {
-    const revision = document.revision + 1
-    if (await isSkipped(eventStore, document.id, revision)) {
-      const skipped = { ...document, revision }
-      return revision < event.revision ? applyNext(eventStore, skipped, event, to) : skipped
-    }
+    if (error instanceof EventStoreUnavailable) throw error
     const newest = await newestStored(eventStore, event.stream)
     if (newest?.type !== 'CustomerDeleted' || newest.revision > to) throw error
     return project({ ...document, revision: newest.revision - 1 }, decode<CustomerEvent>(newest))
@@ -106,15 +116,21 @@ export async function applyNext(
 }
 
 /**
- * For an event that can't be applied: the document after it, if an operator decided to skip it.
- * @throws the given error, if not; EventStoreUnavailable
+ * The document after the next event of its stream. An event that can't be applied, or is missing before this one, changes
+ * nothing if an operator decided to skip it.
+ * @throws what is wrong with the event, if not; EventStoreUnavailable
  */
-export async function skipOrThrow(
+export async function applyOrSkip(
   eventStore: EventStore,
   document: CustomerDocument,
-  error: unknown,
+  event: RecordedEvent,
 ): Promise<CustomerDocument> {
-  const revision = document.revision + 1
-  if (await isSkipped(eventStore, document.id, revision)) return { ...document, revision }
-  throw error
+  try {
+    return project(document, decode<CustomerEvent>(event))
+  } catch (error) {
+    const revision = document.revision + 1
+    if (!(await isSkipped(eventStore, document.id, revision))) throw error
+    const skipped = { ...document, revision }
+    return revision < event.revision ? applyOrSkip(eventStore, skipped, event) : skipped
+  }
 }

@@ -1,6 +1,7 @@
 /** How long the projection waits for an event that was delivered and is missing from its stream: for each one anew. */
 import t, { type Test } from 'tap'
-import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
+import { createChangesOf } from '../../audit/timeline.ts'
+import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../../eventstore/port.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { dropParked, replayParked, waitingEvents } from '../../projections/parked-events.ts'
 import { createApplier } from '../../projections/worker/apply-events.ts'
@@ -10,7 +11,7 @@ import { appendHistories, collect, openStores, someHistories } from './support.t
 import { cut, straight } from './worker-support.ts'
 
 /** Of four events each. Only a fifth or later one can be a deletion, after which nothing is missing. */
-const histories = (customers: number) => cut(someHistories(customers, 1, 5), 0, 4)
+const histories = (customers: number, seed = 1) => cut(someHistories(customers, seed, 5), 0, 4)
 
 /** A log of customers with four events each, of whose streams a node shows only a part. */
 async function startShort(t: Test, customers = 2) {
@@ -136,7 +137,7 @@ t.test('a replay that does not find it leaves it parked; who drops it goes on wi
 
 t.test('a missing event that an operator has dropped holds up none that comes after it', async (t) => {
   const { eventStore: whole, readModel } = await openStores(t)
-  await appendHistories(whole, histories(1))
+  await appendHistories(whole, histories(1, 3))
   const all = await collect(whole.readStream('customer-1', {}))
   // The index of the stream is damaged: its second event was delivered, but can't be read.
   const eventStore: EventStore = {
@@ -159,6 +160,12 @@ t.test('a missing event that an operator has dropped holds up none that comes af
   t.match(await readModel.documents([1]), [{ revision: 3 }])
   t.strictSame(await readModel.documents([1]), [await foldCustomer(eventStore, 1)])
   t.equal(failures.length, 1)
+  const [newest] = all.slice(-1) as [RecordedEvent]
+  t.match(
+    await createChangesOf(eventStore)(1, newest),
+    [{ field: 'email' }],
+    'nor does an auditor miss what it changed',
+  )
 })
 
 t.test('a customer whose stream was deleted keeps nobody from a replay, and can be dropped', async (t) => {
