@@ -14,7 +14,7 @@ import { backUp, restore } from '../restore/support.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { encoded, type History } from '../support/histories.ts'
 import { startRedis } from '../support/redis.ts'
-import { until } from '../support/until.ts'
+import { until, untilDone } from '../support/until.ts'
 import { appendHistories, someHistories } from './support.ts'
 
 type ServerStore = EventStore & { readonly persistentSubscriptions: PersistentSubscriptions }
@@ -204,12 +204,7 @@ t.test('connections that are cut, and a Redis that is away, only hold it up', as
     }
     server.cutConnections()
     if (revision === 2) await redis.start()
-    await until('the server answers', () =>
-      eventStore.ping().then(
-        () => true,
-        () => false,
-      ),
-    )
+    await untilDone('the server answers', () => eventStore.ping())
   }
   await untilProjected(eventStore, readModel, part(histories, 0, 4))
 })
@@ -226,12 +221,7 @@ t.test('a server that restarts before it has stored how far the group is', async
   await server.stop()
   await server.start()
   redis.thaw()
-  await until('the server is back', () =>
-    eventStore.ping().then(
-      () => true,
-      () => false,
-    ),
-  )
+  await untilDone('the server is back', () => eventStore.ping())
   await untilProjected(eventStore, readModel, part(histories, 0, 2))
 })
 

@@ -18,7 +18,7 @@ import { backUp, restore } from '../restore/support.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { encoded, type History } from '../support/histories.ts'
 import { startRedis } from '../support/redis.ts'
-import { until } from '../support/until.ts'
+import { until, untilDone } from '../support/until.ts'
 import { appendHistories, collect, openStores, paths, someHistories, temporaryFolder } from './support.ts'
 
 const part = (histories: readonly History[], from: number, to?: number) =>
@@ -333,12 +333,7 @@ t.test(
     await restore(server, backup)
     await untilProjected(eventStore, readModel, ids)
     await restore(server, [])
-    await until('the server is back', () =>
-      eventStore.ping().then(
-        () => true,
-        () => false,
-      ),
-    )
+    await untilDone('the server is back', () => eventStore.ping())
     await appendHistories(eventStore, others(4))
     await untilProjected(eventStore, readModel, [1, 2, 3, 4])
     t.same(await readModel.documents([5, 6]), [null, null])

@@ -5,7 +5,7 @@ import { type Checkpoint, type ReadModel, ReadModelUnavailable } from '../../../
 import { openRedisReadModel } from '../../../projections/redis/read-model.ts'
 import { aCheckpoint, aDocument, NOTHING } from '../../contract/read-model/support.ts'
 import { startRedis } from '../../support/redis.ts'
-import { until } from '../../support/until.ts'
+import { untilDone } from '../../support/until.ts'
 
 function open(t: Test, url: string): ReadModel {
   const readModel = openRedisReadModel(url, { settleMs: 0 })
@@ -92,12 +92,7 @@ t.test('a server that restarts while the read model is being filled: it is gone 
   await readModel.put([{ document: aDocument(1, 0), expected: -1 }])
   await server.stop()
   await server.start()
-  await until('it answers', () =>
-    readModel.ping().then(
-      () => true,
-      () => false,
-    ),
-  )
+  await untilDone('it answers', () => readModel.ping())
   t.same(await readModel.setCheckpoint(two, one), one, 'a worker that did not notice is told')
   t.same(await readModel.setCheckpoint(two, one), two)
   t.same(await readModel.get([1]), [NOTHING])
