@@ -1,15 +1,13 @@
 /** Real Redis servers and clusters for tests, each in a temporary folder, on free ports, gone with the test. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import { freePort } from './ports.ts'
 import { until } from './until.ts'
-
-const run = promisify(execFile)
 
 /** A test that crashes leaves no server behind. */
 const running = new Set<ChildProcess>()
@@ -23,7 +21,10 @@ export interface RedisServer {
   readonly port: number
   /** Where its files are. */
   readonly folder: string
-  /** Runs a command with redis-cli and gives what it prints. @throws Error where the server refuses it */
+  /**
+   * Runs a command on a connection of its own. Gives what redis-cli would print: the elements of an array on a line each,
+   * an empty text for nil. @throws Error where the server refuses it or is not there
+   */
   command(...command: string[]): Promise<string>
   /** SIGKILL: it loses what a server can lose. */
   kill(): Promise<void>
@@ -35,6 +36,9 @@ export interface RedisServer {
   freeze(): void
   thaw(): void
 }
+
+const printed = (reply: unknown): string =>
+  Array.isArray(reply) ? reply.map(printed).join('\n') : reply === null ? '' : String(reply)
 
 /** The files of a server that speaks TLS alone. */
 export interface RedisCertificate {
@@ -73,7 +77,7 @@ export async function startRedis(
   const port = await freePort()
   const save = persistent ? ['--save', '3600 1'] : ['--save', '']
   const listens = certificate ? tlsArgs(certificate, port) : ['--port', String(port)]
-  const trust = certificate ? ['--tls', '--cacert', certificate.caFile] : []
+  const tls = certificate && { tls: true as const, ca: readFileSync(certificate.caFile) }
   const settings = file
     ? [file, '--port', String(port), '--bind', '127.0.0.1', '--dir', folder, ...args]
     : [...listens, '--bind', '127.0.0.1', '--dir', folder, ...save, '--appendonly', 'no', ...args]
@@ -81,8 +85,17 @@ export async function startRedis(
   let ended: Promise<unknown>
 
   async function command(...command: string[]): Promise<string> {
-    const { stdout } = await run('redis-cli', ['-e', '-p', String(port), ...trust, ...command])
-    return stdout.trim()
+    // Loaded here: most test files have no Redis.
+    const { createClient } = await import('redis')
+    const socket = { host: '127.0.0.1', port, reconnectStrategy: false as const, ...tls }
+    const client = createClient({ socket, RESP: 2, disableClientInfo: true, maintNotifications: 'disabled' })
+    client.on('error', () => {}) // the command is refused
+    await client.connect()
+    try {
+      return printed(await client.sendCommand(command)).trim()
+    } finally {
+      client.destroy()
+    }
   }
 
   async function start(): Promise<void> {
