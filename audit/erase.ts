@@ -73,7 +73,10 @@ export async function countInClear({ log }: CustomerKeys, stream: string): Promi
   return count
 }
 
-/** Applies the deletion to the customer's document in every generation, and removes the old content from the disk. */
+/**
+ * Applies the deletion to the customer's document, which removes those of other generations, and removes the old content
+ * from the disk.
+ */
 async function eraseDocuments(eventStore: EventStore, readModel: ReadModel, customerId: number): Promise<void> {
   const stream = streamOf.customer(customerId)
   const newest = await newestStored(eventStore, stream)
@@ -102,6 +105,6 @@ async function bringToDeletion(
     revision = parked.revision
     await skipEvent(eventStore, { customerId, revision, reason: 'the customer is erased', actor: 'erasure' })
   }
-  await readModel.forget([customerId])
+  // A worker may have applied the deletion and been killed before its scrub.
   await readModel.scrub()
 }

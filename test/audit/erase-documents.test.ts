@@ -1,0 +1,120 @@
+/** What `audit erase` has done when it ends, although no worker runs: in the documents, on the disk, for other instances. */
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { eraseCustomer } from '../../audit/erase.ts'
+import type { EncryptedLog } from '../../eventstore/encryption/customer-keys.ts'
+import { countAsChained } from '../../eventstore/hash-chain.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { newestEvent } from '../../eventstore/read.ts'
+import { registerStream } from '../../projections/fence/register.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
+import { type ReadModel, ReadModelUnavailable } from '../../projections/read-model.ts'
+import { createApplier } from '../../projections/worker/apply-events.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
+import { collect } from '../projections/support.ts'
+import { environment, freshEmail, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+
+const TRACE = 'Quuxington'
+
+/** A customer with a document in the live generation, and in the one before it. */
+async function someone(t: Test) {
+  const folder = await temporaryFolder(t)
+  const { send, eventStore } = await startSubgraph(t, { folder, projection: false })
+  const { id, token } = await signUp(send, freshEmail())
+  const query = 'mutation($lastname: String!) { updateCustomer(input: { lastname: $lastname }) { customer { id } } }'
+  const { errors } = await send(query, { token, variables: { lastname: TRACE } })
+  if (errors) throw new Error(JSON.stringify(errors))
+  const { READMODEL_URL } = environment(folder)
+  const open = async (options = {}): Promise<ReadModel> => {
+    const readModel = await openReadModel(READMODEL_URL as string, options)
+    t.teardown(() => readModel.close())
+    return readModel
+  }
+  const [live, other] = [await open(), await open({ generation: 2 })]
+  const events = await collect(eventStore.readStream(streamOf.customer(id)))
+  for (const readModel of [live, other]) {
+    await createApplier({ eventStore, readModel, onFailure: ({ error }) => t.fail(`${error}`) }).apply(events)
+    t.match(await readModel.documents([id]), [{ lastname: TRACE }])
+  }
+  const { emailHashKey } = loadKeys(loadConfiguration(environment(folder)))
+  const eraser = { actor: 'operator:test', correlationId: 'c', at: new Date() }
+  const erase = (readModel: ReadModel, log = eventStore) =>
+    eraseCustomer({ eventStore: log, readModel, customerId: id, emailHashKey, eraser, reason: 'ticket' })
+  return { folder, eventStore, id, live, other, erase }
+}
+
+async function filesWithTrace(folder: string): Promise<string[]> {
+  const found: string[] = []
+  for (const name of await readdir(folder)) {
+    if (!name.startsWith('readmodel.db')) continue
+    if ((await readFile(join(folder, name), 'latin1')).includes(TRACE)) found.push(name)
+  }
+  return found
+}
+
+t.test('no generation and no byte of the files has the customer', async (t) => {
+  const { folder, eventStore, id, live, other, erase } = await someone(t)
+  t.not((await filesWithTrace(folder)).length, 0)
+  t.match(await erase(live), { customer: 'deleted' })
+  t.match(await live.documents([id]), [{ status: 'deleted' }])
+  t.same(await other.documents([id]), [null])
+  t.same(await filesWithTrace(folder), [])
+  const newest = await newestEvent(eventStore, streamOf.customer(id))
+  t.match(await live.get([id]), [{ acknowledged: newest?.revision }], 'marked, so no instance uses an older document')
+})
+
+t.test('a deletion of long ago, whose worker was killed before it cleaned the files', async (t) => {
+  const { folder, eventStore, id, live, erase } = await someone(t)
+  t.match(await erase({ ...live, requestScrub: async () => {}, scrub: async () => {} }), { customer: 'deleted' })
+  const [document] = await live.documents([id])
+  t.match(document, { status: 'deleted' })
+  t.not((await filesWithTrace(folder)).length, 0)
+  const now = Date.now
+  t.intercept(Date, 'now', { value: () => now() + 86_400_000 })
+  t.match(await erase(live), { customer: 'already deleted' })
+  t.same(await filesWithTrace(folder), [])
+  t.same(await live.documents([id]), [document])
+  t.equal((await collect(eventStore.readStream(streamOf.customer(id)))).at(-1)?.revision, document?.revision)
+})
+
+t.test('a read model that refuses the mark at first: it is written, and no fence is left behind', async (t) => {
+  const { eventStore, id, live, erase } = await someone(t)
+  let isRefusing = true
+  const acknowledge = (...mark: Parameters<ReadModel['acknowledge']>) =>
+    isRefusing ? Promise.reject(new ReadModelUnavailable('OOM')) : live.acknowledge(...mark)
+  const fences = async () => (await registerStream(eventStore).load()).fences
+  const scrub = async () => {
+    if (isRefusing) t.not((await fences()).length, 0, 'the other instances are fenced off meanwhile')
+    await live.scrub()
+    isRefusing = false
+  }
+  let looks = 0
+  const readStream = (...read: Parameters<EventStore['readStream']>) => {
+    if (read[0] === STREAM_NAMES.readModelFence) looks++
+    return eventStore.readStream(...read)
+  }
+  await erase({ ...live, acknowledge, scrub }, countAsChained({ ...eventStore, readStream } as EncryptedLog))
+  const newest = await newestEvent(eventStore, streamOf.customer(id))
+  t.match(await live.get([id]), [{ acknowledged: newest?.revision }])
+  t.same(await fences(), [])
+  const before = looks
+  t.not(before, 0)
+  await delay(1_000)
+  t.equal(looks, before, 'nothing is left running')
+})
+
+t.test('once it is done, no other process shows the customer with a key that it had read before', async (t) => {
+  const { folder, id, live, erase } = await someone(t)
+  const elsewhere = await openTestLog(t, folder)
+  const names = async () => {
+    const events = await collect(elsewhere.readStream(streamOf.customer(id)))
+    return events.map(({ data }) => (data as { readonly lastname?: string }).lastname)
+  }
+  t.ok((await names()).includes(TRACE))
+  await erase(live)
+  t.notOk((await names()).includes(TRACE))
+})
