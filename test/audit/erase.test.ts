@@ -100,7 +100,7 @@ async function untilGone(...folders: string[]): Promise<string[]> {
     found = await searched(...folders)
     return found.length === 0
   }
-  await until('all is gone', isGone, { everyMs: 100 }).catch(() => {})
+  await until('all is gone', isGone).catch(() => {})
   return found
 }
 

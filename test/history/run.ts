@@ -134,7 +134,7 @@ export async function runHistory(
     await delay(random.between(REST_MS.least, REST_MS.most))
   }
   for (const [index, part] of subgraphs.entries()) {
-    await until(`instance ${'AB'[index]} uses the documents again`, () => isBelieving(part), { everyMs: 200 })
+    await until(`instance ${'AB'[index]} uses the documents again`, () => isBelieving(part))
   }
   const { faults, counts } = await clients.end(eventStore)
   t.comment(JSON.stringify({ ...counts, happened }))

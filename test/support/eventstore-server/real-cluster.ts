@@ -66,9 +66,7 @@ export async function openRealCluster(program: string): Promise<EventStoreCluste
   }))
 
   const untilStates = <T>(what: string, find: (states: readonly string[]) => T | false | undefined) =>
-    until(`${program}: ${what}`, async () => find(await Promise.all(ports.map(({ http }) => stateOf(http)))), {
-      everyMs: 50,
-    })
+    until(`${program}: ${what}`, async () => find(await Promise.all(ports.map(({ http }) => stateOf(http)))))
 
   const cluster = {
     url: `kurrentdb://${ports.map(({ http }) => `127.0.0.1:${http}`).join(',')}?tls=false`,
