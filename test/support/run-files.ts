@@ -23,12 +23,18 @@ const [first = ''] = process.argv.slice(2)
 const more = process.env.TEST_MORE_FILES?.split(':') ?? []
 const { default: t } = await import('tap')
 catchFor(t)
+let added = 0
 t.on('subtestAdd', ({ options }) => {
+  added++
   options.timeout ??= TEST_SECONDS * 1000
 })
 // Each module that is loaded with a hook costs twice as much to find.
 hooks.deregister()
-for (const file of [first, ...more]) await import(pathToFileURL(resolve(file)).href)
+for (const file of [first, ...more]) {
+  const before = added
+  await import(pathToFileURL(resolve(file)).href)
+  if (added === before) throw new Error(`${file} has no test.`)
+}
 t.on('complete', () => {
   const left = () => {
     console.error('The process does not end: a test has left something behind.')
