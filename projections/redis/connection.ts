@@ -48,12 +48,14 @@ export interface RedisConnection {
   close(): Promise<void>
 }
 
-/** The time limit of a call, including the wait for the first connection. */
 const DEADLINE_MS = 900
 const SCAN_COUNT = 1_000
 
-/** @throws TypeError for a URL that can't be used */
-export function connectRedis(url: string): RedisConnection {
+/**
+ * @param deadlineMs the time limit of a call, including the wait for the first connection
+ * @throws TypeError for a URL that can't be used
+ */
+export function connectRedis(url: string, deadlineMs: number = DEADLINE_MS): RedisConnection {
   const address = parseRedisUrl(url)
   const driver = createDriver(address)
   const commands: RedisCommands = {
@@ -116,7 +118,7 @@ export function connectRedis(url: string): RedisConnection {
   function limited<T>(work: (commands: RedisCommands) => Promise<T>, server: string | undefined): Promise<T> {
     return new Promise((resolve, reject) => {
       let late = false
-      const end = startLimit(DEADLINE_MS, () => {
+      const end = startLimit(deadlineMs, () => {
         late = true
         if (server !== undefined) silent.add(server)
         reject(noAnswer(server))

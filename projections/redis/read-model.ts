@@ -80,6 +80,7 @@ interface Parts {
  * @param options.generation the generation to work on; default: the live one, as of the first use and of each `follow`
  * @param options.prefix the prefix of all keys; default `customer`
  * @param options.settleMs the minimum duration of an epoch; default {@link SETTLE_MS}
+ * @param options.deadlineMs how long a call waits for its answer; default: see connection.ts
  * @throws TypeError for a URL or a prefix that can't be used
  */
 export function openRedisReadModel(
@@ -88,10 +89,16 @@ export function openRedisReadModel(
     generation,
     prefix = 'customer',
     settleMs = SETTLE_MS,
-  }: { readonly generation?: number | undefined; readonly prefix?: string; readonly settleMs?: number } = {},
+    deadlineMs,
+  }: {
+    readonly generation?: number | undefined
+    readonly prefix?: string
+    readonly settleMs?: number
+    readonly deadlineMs?: number
+  } = {},
 ): ReadModel {
   if (!/^[\w.:-]+$/.test(prefix)) throw new TypeError('A key prefix consists of letters, digits and _ . : -')
-  const redis = connectRedis(url)
+  const redis = connectRedis(url, deadlineMs)
   const shared = sharedKeys(prefix)
   const handle = createHandle({ redis, prefix, shared, fixed: generation, onSwitch: () => newest.forget() })
   const seals = createSeals(redis, handle)
