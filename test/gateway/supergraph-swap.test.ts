@@ -37,7 +37,7 @@ interface HeapSnapshot {
   readonly strings: readonly string[]
 }
 
-// The first test of the file: no other has left anything in the heap.
+// The first test of the file, which has a process of its own: no other has left anything in the heap.
 t.test('a swap frees what the supergraph before it held: planner, operations, connections, series', async (t) => {
   const SWAPS = 12
   /** A subgraph on a port of its own, so that each supergraph has another URL. It would keep its connections for long. */
