@@ -11,7 +11,7 @@ const bench = (...args: string[]) =>
 const BENCHES = ['query-redis', 'gateway', 'projection', 'proof', 'import', 'audit']
 
 t.test('npm run bench prints each ratio', async (t) => {
-  const quick = ['--quick', '--rounds', '1', '--seconds', '0.1', '--events', '500']
+  const quick = ['--quick', '--rounds', '1', '--seconds', '0.02', '--connections', '4', '--events', '500']
   const { status, stdout, stderr } = bench(...BENCHES, 'rebuild', 'lag', ...quick)
   t.equal(status, 0, stderr)
   for (const name of [

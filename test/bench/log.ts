@@ -13,7 +13,8 @@ import { ADDRESS } from './customers.ts'
 const store = defaultStore()
 /** So many customers are busy at a time: a customer's events lie so many events apart. */
 const BUSY = 2_000
-const EVENTS_EACH = 5
+/** Of each customer in a log of many. */
+export const EVENTS_EACH = 5
 
 /** The five events of a customer: registered, an address that becomes both defaults, a change of name. */
 function historyOf(id: number): NewEvent[] {

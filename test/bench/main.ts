@@ -10,7 +10,7 @@
  *     npm run bench -- memory         the gateway's memory through new documents and swaps of its supergraph; not among all
  *     npm run bench -- start          start, memory at rest, and with --install the size of an install; not among all
  *
- * Options: `--rounds` (5), `--seconds` of one round (3), `--warm-up` in seconds before the rounds of requests (a round), `--events` of a log (200,000; the rebuild has five times as many,
+ * Options: `--rounds` (5), `--seconds` of one round (3), `--connections` that send requests (as many as the bench says), `--warm-up` in seconds before the rounds of requests (a round), `--events` of a log (200,000; the rebuild has five times as many,
  * gateway-memory half as many documents), `--quick` for rounds of one second on short logs; `--attempts` (200) of sign-in;
  * `--full`, `--customers` and `--operations` of scale; `--processes` (1,2,4) of scaling; `--documents` (100,000) and `--swaps` (1,000) of memory.
  */
@@ -28,6 +28,7 @@ const CONFIG = {
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string' },
+    connections: { type: 'string' },
     'warm-up': { type: 'string' },
     events: { type: 'string' },
     attempts: { type: 'string', default: '200' },
@@ -45,6 +46,7 @@ const { values, positionals } = readArguments()
 const rounds = Number(values.rounds)
 const seconds = Number(values.seconds ?? (values.quick ? 1 : 3))
 const warmUp = Number(values['warm-up'] ?? seconds)
+const connections = values.connections === undefined ? {} : { connections: Number(values.connections) }
 const events = Number(values.events ?? (values.quick ? 20_000 : 200_000))
 const peers = [...Object.keys(gatewayBenches), ...Object.keys(gatewayFigures)]
 const benches = [...Object.keys(requestBenches), ...Object.keys(throughputBenches), ...peers]
@@ -74,7 +76,10 @@ const ratios: Ratio[] = []
 for (const name of names) {
   console.error(`${name} ...`)
   const requests = requestBenches[name] ?? gatewayBenches[name]
-  if (requests) ratios.push(...(await compare(await requests(contenders.start, servers), { rounds, seconds, warmUp })))
+  if (requests) {
+    const comparison = { ...(await requests(contenders.start, servers)), ...connections }
+    ratios.push(...(await compare(comparison, { rounds, seconds, warmUp })))
+  }
   ratios.push(
     ...((await throughputBenches[name]?.(servers, { rounds, events, rebuildEvents: 5 * events, seconds })) ?? []),
   )

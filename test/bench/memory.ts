@@ -107,7 +107,7 @@ async function swaps(servers: Servers, start: StartContender, count: number): Pr
     const deadline = performance.now() + 30_000
     for (let now = served; now === served; served = await servedBy(gateway.url)) {
       if (performance.now() > deadline) throw new Error(`swap ${number}: the supergraph was not picked up`)
-      await sleep(2)
+      await sleep(10)
     }
     for (let document = 0; document < 5; document++) await ask(document)
   }

@@ -10,11 +10,11 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { EventStore, PersistentSubscriptions } from '../../eventstore/port.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
+import { EVENTS_EACH, fillLog } from './log.ts'
 import type { Servers } from './servers.ts'
 import { openStores, type StoreOptions } from './stores.ts'
 
 const GROUP = 'bench'
-const EVENTS_EACH = 5
 /** How long a process that joined may take to compare the documents with the log, in milliseconds. */
 const SETTLE_MS = 5_000
 /** Documents that are looked at together. */
@@ -80,8 +80,7 @@ async function runGroup(setting: {
     const before = await Promise.all(members.map(ask))
     // They are stopped while the log is filled: what is measured is how fast they catch up.
     for (const member of members) member.kill('SIGSTOP')
-    const [code] = await once(start('fill-log', { ...options, count: events, firstId }), 'exit')
-    if (code !== 0) throw new Error('The log could not be filled.')
+    await fillLog(eventStore, events, firstId)
     const began = performance.now()
     for (const member of members) member.kill('SIGCONT')
     const ids = Array.from({ length: Math.ceil(events / EVENTS_EACH) }, (_, index) => firstId + index)

@@ -3,9 +3,12 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { openRedisReadModel } from '../../projections/redis/read-model.ts'
+import { startProjection } from '../../projections/worker/worker.ts'
 import { KEYS } from '../support/keys.ts'
 import { median, type Ratio } from './compare.ts'
 import type { JobResult } from './jobs/job.ts'
+import { EVENTS_EACH, fillCustomer, fillLog } from './log.ts'
 import type { Servers } from './servers.ts'
 import { openStores, type StoreOptions } from './stores.ts'
 
@@ -72,11 +75,31 @@ const figures = (results: readonly JobResult[]) => ({
   memory: Math.max(...results.map(({ peakMemory }) => peakMemory)),
 })
 
+/** Writes a log of customers' events; with `customer`, all of that one. */
+async function fill(stores: StoreOptions, count: number, customer?: number): Promise<void> {
+  const { eventStore, readModel } = await openStores(stores)
+  await readModel.close()
+  await (customer === undefined ? fillLog(eventStore, count) : fillCustomer(eventStore, customer, count))
+  await eventStore.close()
+}
+
 /** A log of customers' events in SQLite. */
 async function aLog(servers: Servers, count: number): Promise<StoreOptions> {
   const stores = { folder: servers.folder() }
-  await run('fill-log', { ...stores, count })
+  await fill(stores, count)
   return stores
+}
+
+/** Fills the read model in Redis from the log. */
+async function projectAll(stores: StoreOptions & { readonly readModelUrl: string }): Promise<void> {
+  const { eventStore, readModel: opened } = await openStores(stores)
+  await opened.close()
+  const readModel = openRedisReadModel(stores.readModelUrl, { settleMs: 0 })
+  const projection = startProjection({ eventStore, readModel })
+  await projection.caughtUp()
+  await projection.stop()
+  await readModel.close()
+  await eventStore.close()
 }
 
 /** Waits until the projection has filled the read model. */
@@ -116,9 +139,9 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
   async encryption(servers, { rounds, events }) {
     const folder = servers.folder()
     const stores = { folder, readModelUrl: await servers.redis(), count: events }
-    await run('fill-log', stores)
+    await fill(stores, events)
     const clear = { folder: join(folder, 'clear'), isBare: true }
-    await run('fill-log', { ...stores, ...clear })
+    await fill({ ...stores, ...clear }, events)
     const append = { name: 'encrypted, chained append / append', job: 'append', aim: 0.9, options: clear }
     const project = { name: 'projection, encrypted log / log in clear', job: 'project', aim: 0.9, options: clear }
     return [
@@ -151,7 +174,7 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
   /** The log of a server, through our adapter and through the official client. */
   async 'read-all'(servers, { rounds, events }) {
     const stores = { folder: servers.folder(), eventStoreUrl: await servers.eventStore(), isBare: true }
-    await run('fill-log', { ...stores, count: events, isBare: true })
+    await fill(stores, events)
     await run('read-all-client', stores) // the server encodes each event once, for its first reader
     return compareJobs(
       'read-all',
@@ -172,7 +195,7 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
       rounds,
     )
     const busy = { folder: servers.folder(), customer: 1, count: Math.min(count, 10_000) }
-    await run('fill-log', busy)
+    await fill(busy, busy.count, busy.customer)
     const results: JobResult[] = []
     for (let round = 0; round < rounds; round++) results.push(await run('audit', { ...busy, args: ['history', '1'] }))
     const wanted = 10_000
@@ -185,7 +208,7 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
   async rebuild(servers, { rebuildEvents }) {
     const measure = async (count: number) => {
       const stores = { ...(await aLog(servers, count)), readModelUrl: await servers.redis(), count }
-      await run('project', stores)
+      await projectAll(stores)
       return run('rebuild', stores)
     }
     const tenth = await measure(rebuildEvents / 10)
@@ -218,13 +241,14 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
   },
 
   /** Redis and the KurrentDB test server, the projection as operators run it, 500 writes a second. */
-  async lag(servers, { rounds, seconds }) {
+  async lag(servers, { rounds, events, seconds }) {
     const stores = {
       folder: servers.folder(),
       eventStoreUrl: await servers.eventStore(),
       readModelUrl: await servers.redis(),
     }
-    await run('fill-log', { ...stores, count: 2_500 })
+    const customers = Math.min(500, Math.ceil(events / EVENTS_EACH))
+    await fill(stores, EVENTS_EACH * customers)
     const projection = fork(join(import.meta.dirname, '../../bin/customers.js'), ['projections'], {
       env: {
         ...process.env,
@@ -237,7 +261,7 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
     })
     await untilProjected(stores)
     const results: JobResult[] = []
-    for (let round = 0; round < rounds; round++) results.push(await run('lag', { ...stores, seconds }))
+    for (let round = 0; round < rounds; round++) results.push(await run('lag', { ...stores, customers, seconds }))
     projection.kill('SIGKILL')
     const p99s = results.map(({ p99 = Number.NaN }) => p99)
     const ours = {

@@ -2,7 +2,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { createSigner } from 'fast-jwt'
 import t from 'tap'
-import { startBoth } from './conformance/support.ts'
+import { startBoth, startCompiled } from './conformance/support.ts'
 import { ACCEPTS, joinParts, readParts } from './incremental.ts'
 import { post } from './support.ts'
 
@@ -125,7 +125,7 @@ t.test('protected fields and types', async (t) => {
 })
 
 t.test('without keys to verify tokens with nobody is known', async (t) => {
-  const { compiled } = await startBoth(t, { subgraphs })
+  const compiled = await startCompiled(t, { subgraphs })
   const { body } = await post(compiled.url, { query: '{ open me { id } }' }, bearer({ scope: 'all' }))
   t.same(body.data, { open: 'open', me: null })
 })

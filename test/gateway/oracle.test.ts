@@ -6,10 +6,10 @@ import { type GeneratorName, generators } from './oracle/universes.ts'
 /** Of the first supergraphs; the next ones have the next numbers. Always the same here, so that a run can be repeated. */
 const SEED = Number(process.env.ORACLE_SEED ?? 20_251)
 const SUPERGRAPHS = 3
-const OPERATIONS = 90
+const OPERATIONS = 40
 
 /** With `@defer` in them. */
-const DEFERRED = 80
+const DEFERRED = 40
 
 t.test(`the parts of deferred answers make what one server would answer (seed ${SEED})`, async (t) => {
   let operations = 0
@@ -31,5 +31,5 @@ t.test(`the gateway answers as one server would (seed ${SEED})`, async (t) => {
     }
   }
   t.comment(`${operations} operations from seed ${SEED} on`)
-  t.ok(operations > 350, `${operations} operations were asked`)
+  t.ok(operations > 160, `${operations} operations were asked`)
 })

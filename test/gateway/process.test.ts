@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process'
 import { createServer } from 'node:net'
 import t from 'tap'
+import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
 
 /** Runs the gateway's main; `ready` resolves to its address, `end` to how it ended. */
 function run(env: Record<string, string>) {
@@ -39,6 +41,10 @@ t.test('starts, serves and drains on SIGTERM', async (t) => {
     'no introspection in production',
   )
   t.equal((await fetch(url, { headers: { accept: 'text/html' } })).status, 404, 'no editor in production')
+  t.equal((await fetch(`${url}/metrics`)).status, 404, 'no metrics, where no port is given for them')
+  const asked = { origin: 'http://localhost:5173', 'access-control-request-method': 'POST' }
+  const { headers } = await fetch(`${url}/graphql`, { method: 'OPTIONS', headers: asked })
+  t.equal(headers.get('access-control-allow-origin'), null, 'pages of this machine may not read answers')
   child.kill('SIGTERM')
   const { code, stdout } = await end
   t.equal(code, 0)
@@ -54,16 +60,23 @@ t.test('what stops it is said in one line', async (t) => {
   const bad = `${t.testdir({ 'bad.graphql': 'type Query {' })}/bad.graphql`
   const cases: [Record<string, string>, RegExp][] = [
     [{ GATEWAY_PORT: String(port) }, new RegExp(`port ${port} .*GATEWAY_PORT`)],
-    [{ SUPERGRAPH: 'nowhere.graphql' }, /nowhere\.graphql can't be served: ENOENT/],
     [{ SUPERGRAPH: bad }, /bad\.graphql can't be served: Syntax Error/],
-    [{ GATEWAY_PORT: 'x' }, /GATEWAY_PORT: "x" can't be used/],
-    [{ SUBGRAPH_URL_CUSTOMERS: 'ftp://x' }, /SUBGRAPH_URL_CUSTOMERS: "ftp:\/\/x" can't be used/],
-    [{ SUBGRAPH_SECRET: 'short' }, /SUBGRAPH_SECRET: its value can't be used/],
   ]
   for (const [env, line] of cases) {
     const { code, stderr } = await run(env).end
     t.equal(code, 1)
     t.match(stderr, line)
     t.equal(stderr.trim().split('\n').length, 1, stderr)
+  }
+  // What a process says of a ConfigurationError, and how it ends, is in production.test.ts.
+  for (const [load, message] of [
+    [() => loadConfiguration({ GATEWAY_PORT: 'x' }), /^GATEWAY_PORT: "x" can't be used.*$/],
+    [
+      () => loadGatewayConfiguration({ SUBGRAPH_URL_CUSTOMERS: 'ftp://x' }),
+      /^SUBGRAPH_URL_CUSTOMERS: "ftp:\/\/x" can't be used.*$/,
+    ],
+    [() => loadConfiguration({ SUBGRAPH_SECRET: 'short' }), /^SUBGRAPH_SECRET: its value can't be used.*$/],
+  ] as const) {
+    t.throws(load, { name: 'ConfigurationError', message })
   }
 })

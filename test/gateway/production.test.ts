@@ -143,12 +143,6 @@ t.test('the processes in production', async (t) => {
   t.equal(await status(`http://127.0.0.1:${subgraphPort}/graphql?query={_service{sdl}}`), 400)
   t.equal(await service.end('SIGTERM'), 0)
 
-  const gateway = startProcess(t, 'gateway', folder, { ...env, SUPERGRAPH: supergraph })
-  await untilReady(gateway, `${url}/readyz`)
-  t.equal(await status(`${url}/metrics`), 404, 'nor anywhere, where no port is given')
-  t.equal(await allowedOrigin(`${url}/graphql`, 'http://localhost:5173'), null)
-  t.equal(await gateway.end('SIGTERM'), 0)
-
   const wrong = startProcess(t, 'gateway', folder, { ...env, SUPERGRAPH: supergraph, CORS_ORIGINS: '*' })
   t.equal(await wrong.ended, 1)
   t.match(wrong.output(), /^error: CORS_ORIGINS: .*can't be used; accepted: .*\n$/)

@@ -55,21 +55,43 @@ export async function post(url: string, body: unknown, headers: Record<string, s
  * fixtures' folder.
  */
 export function compose(t: Test, subgraphs: Record<string, { sdl: string; url: string }>): string {
+  const services = Object.entries(subgraphs)
+  const sdls = services.map(([name, { sdl }]) => [name, sdl] as const)
+  const key = JSON.stringify(sdls)
+  let composed = supergraphs.get(key)
+  if (composed === undefined) {
+    composed = composeAt(sdls)
+    supergraphs.set(key, composed)
+  }
+  const text = services.reduce(
+    (text, [name, { url }]) => text.replaceAll(JSON.stringify(placeOf(name)), () => JSON.stringify(url)),
+    composed,
+  )
+  const folder = mkdtempSync(join(tmpdir(), 'supergraph-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const path = join(folder, 'supergraph.graphql')
+  writeFileSync(path, text)
+  return path
+}
+
+/** By their subgraphs: many tests start the same ones, on other ports. To compose them costs more than to serve them. */
+const supergraphs = new Map<string, string>()
+
+/** Stands for the URL of a subgraph. */
+const placeOf = (name: string) => `http://${name}.example/to-be-replaced`
+
+function composeAt(sdls: readonly (readonly [name: string, sdl: string])[]): string {
   const link =
     'extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@key", "@shareable", "@cost", "@listSize"])\n'
   const result = composeSchemas(
-    Object.entries(subgraphs).map(([name, { sdl, url }]) => ({
+    sdls.map(([name, sdl]) => ({
       name,
-      url,
+      url: placeOf(name),
       schema: new Source(sdl.includes('@link') ? sdl : link + sdl, name),
     })),
   )
   if (result.supergraph === undefined) throw new Error(result.errors.join('\n'))
-  const folder = mkdtempSync(join(tmpdir(), 'supergraph-'))
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  const path = join(folder, 'supergraph.graphql')
-  writeFileSync(path, result.supergraph)
-  return path
+  return result.supergraph
 }
 
 type Resolvers =

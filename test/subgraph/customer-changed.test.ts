@@ -48,10 +48,11 @@ type Graph = Awaited<ReturnType<typeof startGraph>>
 /** Makes changes until the subscription shows one, so that it has begun. */
 async function begun({ send }: Graph, token: string, changes: ReturnType<typeof subscribe>): Promise<void> {
   let name = 0
-  await until('a change is shown', async () => {
+  const change = async () => {
     await send(RENAME, { token, variables: { lastname: `Begun${'abcdefghij'[name++ % 10]}` } })
     return changes.results.length > 0
-  })
+  }
+  await until('a change is shown', change, { everyMs: 50 })
 }
 
 async function testChanges(t: Test, graph: Graph): Promise<void> {

@@ -7,13 +7,13 @@ import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
 const PER_SECOND = 500
-const CUSTOMERS = 500
 
-await job<StoreOptions & { readonly seconds: number }>(async (options) => {
+await job<StoreOptions & { readonly customers: number; readonly seconds: number }>(async (options) => {
+  const { customers } = options
   const { eventStore, readModel } = await openStores(options)
   const revisions = new Map<number, number>()
   for (const [index, document] of (
-    await readModel.documents(Array.from({ length: CUSTOMERS }, (_, i) => i + 1))
+    await readModel.documents(Array.from({ length: customers }, (_, i) => i + 1))
   ).entries()) {
     revisions.set(index + 1, document?.revision ?? -1)
   }
@@ -47,7 +47,7 @@ await job<StoreOptions & { readonly seconds: number }>(async (options) => {
     for (let number = 0; number < PER_SECOND * options.seconds; number++) {
       const due = began + (number * 1000) / PER_SECOND
       if (due > performance.now()) await delay(due - performance.now())
-      pending.push(once((number % CUSTOMERS) + 1))
+      pending.push(once((number % customers) + 1))
     }
     await Promise.all(pending)
     const sorted = waits.toSorted((a, b) => a - b)

@@ -15,6 +15,7 @@ const CLI = 'bin/customers.js'
 /** The settings for the log and the read model of one size, both SQLite files in a folder. */
 const environment = (folder: string) => ({
   PATH: process.env.PATH,
+  ...(process.env.NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE }),
   DATA_DIR: folder,
   EVENTSTORE_URL: `sqlite:${join(folder, 'events.db')}`,
   READMODEL_URL: `sqlite:${join(folder, 'readmodel.db')}`,
