@@ -15,6 +15,8 @@ const CLIENTS = 3
 const PAUSE_MS = 100
 /** While a part starts again: the load goes on, and leaves the processors to it. */
 const CALM_MS = 400
+/** While parts stand still: some writes, so that they have something to catch up on. */
+const PAUSED_MS = 3_000
 
 export interface Part {
   process(): Started
@@ -190,7 +192,7 @@ export async function startService(
       await under(500)
       for (const part of parts) part.process().child.kill('SIGSTOP')
       await under(1_000)
-      pace(1_000)
+      pace(PAUSED_MS)
       await delay(milliseconds - 2_000)
       pace()
       await under(1_000)
