@@ -18,7 +18,7 @@ import { until } from '../support/until.ts'
 import { type Part, type Service, startService } from './service.ts'
 
 const root = join(import.meta.dirname, '../..')
-const IMPORTED = 2_000
+const IMPORTED = 500
 const FIRST_IMPORTED = 100_000
 /** Within seconds, where the machine has the time. */
 const RECOVERED_MS = 40_000
