@@ -282,6 +282,12 @@ t.test('a key verifies the tokens of its issuer alone, and only as they are mean
 const FAULTS: Readonly<Record<string, Route>> = {
   'it is gone': (response) => response.socket?.destroy(),
   'it fails': (response) => response.writeHead(500).end('{"keys":[]}'),
+  'its key set fails': (response, path) => {
+    const [realm = '', isDiscovery] = path.split('/.well-known/')
+    if (isDiscovery === undefined) return response.writeHead(500).end('{"keys":[]}')
+    const issuer = `http://${response.req.headers.host}${realm}`
+    return response.end(JSON.stringify({ issuer, jwks_uri: `${issuer}/certs` }))
+  },
   'no JSON': (response) => response.end('<html>'),
   'JSON that is no key set': (response) => response.end('{"keys":7,"jwks_uri":7}'),
   'the discovery document of another issuer': (response, path) =>
