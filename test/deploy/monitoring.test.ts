@@ -28,6 +28,8 @@ const skip = spawnSync('prometheus', ['--version']).error
   ? 'prometheus is not installed'
   : builtIn('it stops the server').skip
 const SUPERGRAPH = 'supergraph.graphql'
+/** How often to look for what comes by a rule, which is evaluated once a second. */
+const LOOKS = { everyMs: 250 }
 
 /** A ConfigMap as the kubelet mounts it, and changes it: by one link that is replaced atomically. */
 function mountConfigMap(folder: string, text: string) {
@@ -262,23 +264,24 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
   })
 
   await t.test('all rules are evaluated, and no alert fires', async (t) => {
-    await until('series of all', async () => {
+    const isScraped = async () => {
       const { data } = await prometheus.get('query?query=count(up == 1)')
       return (data as { result: { value: [number, string] }[] }).result[0]?.value[1] === String(jobs.size)
-    })
+    }
+    await until('series of all', isScraped, LOOKS)
     interface Group {
       readonly rules: readonly { readonly name: string; readonly health: string; readonly lastError?: string }[]
     }
     const rules = async () =>
       ((await prometheus.get('rules')).data as { groups: readonly Group[] }).groups.flatMap((group) => group.rules)
-    await until('an evaluation of each', async () => (await rules()).every(({ health }) => health !== 'unknown'))
+    await until('an evaluation of each', async () => (await rules()).every(({ health }) => health !== 'unknown'), LOOKS)
     for (const { name, health, lastError } of await rules()) t.equal(health, 'ok', `${name}: ${lastError ?? ''}`)
     for (const [where, expression] of expressions()) {
       const answer = await prometheus.get(`query?query=${encodeURIComponent(expression)}`)
       t.equal(answer.status, 'success', `${where}: ${expression} ${answer.error ?? ''}`)
     }
     // Before the first scrape of each, targets are missing.
-    await until('no alert fires', async () => (await prometheus.firing()).size === 0)
+    await until('no alert fires', async () => (await prometheus.firing()).size === 0, LOOKS)
   })
 
   /** Provokes a fault until the alerts fire, and mends it until they are over. */
@@ -290,24 +293,40 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
     meanwhile: () => Promise<unknown> = async () => {},
   ): Promise<void> {
     await harm()
-    await until(`${what}: ${alerts.join(', ')} fire`, async () => {
+    const fire = async () => {
       await meanwhile()
       const firing = await prometheus.firing()
       return alerts.every((alert) => firing.has(alert))
-    })
+    }
+    await until(`${what}: ${alerts.join(', ')} fire`, fire, LOOKS)
     await mend()
-    await until(`${what}: ${alerts.join(', ')} are over`, async () => {
+    const areOver = async () => {
       await meanwhile()
       const firing = await prometheus.firing()
       return alerts.every((alert) => !firing.has(alert))
-    })
+    }
+    await until(`${what}: ${alerts.join(', ')} are over`, areOver, LOOKS)
     t.pass(`${what}: ${alerts.join(', ')}`)
   }
   const mailWorker = processes.get('mail')?.child
+  const log = await openTestLog(t, folder, { ...stores })
+  const parked = (...args: string[]) =>
+    containers.start('parked', ['node', 'bin/customers.js', 'parked', ...args], {
+      ...stores,
+      MASTER_KEY: KEYS.MASTER_KEY,
+    })
   await provoke(
-    'the mail worker hangs, Redis is full, and a supergraph is broken',
-    ['TargetDown', 'ReadModelRefusesWrites', 'SupergraphNotLoadable'],
+    'an event that no release knows, a mail worker that hangs, a Redis that is full, and a broken supergraph',
+    ['EventsParked', 'TargetDown', 'ReadModelRefusesWrites', 'SupergraphNotLoadable'],
     async () => {
+      const at = new Date().toISOString()
+      const metadata = { $correlationId: 'x', $causationId: 'x', actor: 'test', at, schemaVersion: 1 }
+      const event = { id: crypto.randomUUID(), type: 'CustomerKnighted', data: {}, metadata }
+      await keysOf(log).log.append(`customer-${id}`, [event], { expected: 'any' })
+      await until('it is parked, as it is not where Redis is full', async () => {
+        const text = await (await fetch(`http://127.0.0.1:${port('projections')}/metrics`)).text()
+        return /^projection_parked_events 1$/m.test(text)
+      })
       mailWorker?.kill('SIGSTOP')
       supergraph.write('type Query {')
       await redis.command('CONFIG', 'SET', 'maxmemory', '1')
@@ -316,24 +335,6 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
       mailWorker?.kill('SIGCONT')
       supergraph.write(original)
       await redis.command('CONFIG', 'SET', 'maxmemory', '0')
-    },
-  )
-  const log = await openTestLog(t, folder, { ...stores })
-  const parked = (...args: string[]) =>
-    containers.start('parked', ['node', 'bin/customers.js', 'parked', ...args], {
-      ...stores,
-      MASTER_KEY: KEYS.MASTER_KEY,
-    })
-  await provoke(
-    'an event that no release knows',
-    ['EventsParked'],
-    async () => {
-      const at = new Date().toISOString()
-      const metadata = { $correlationId: 'x', $causationId: 'x', actor: 'test', at, schemaVersion: 1 }
-      const event = { id: crypto.randomUUID(), type: 'CustomerKnighted', data: {}, metadata }
-      await keysOf(log).log.append(`customer-${id}`, [event], { expected: 'any' })
-    },
-    async () => {
       const dropped = await parked('drop', String(id), '--reason', 'a test')
       t.equal(await dropped.ended, 0, dropped.output())
     },

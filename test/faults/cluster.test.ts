@@ -1,35 +1,67 @@
 /**
- * The service on a cluster of event-store nodes that loses its leader, hangs, and is away for longer than the client looks
- * for it: every process goes on by itself, and none has ended.
+ * The service on a cluster of event-store nodes and a Redis Cluster, which lose nodes, hang, and are away for longer than
+ * the client looks for them: every process goes on by itself, and none has ended. Its workers are given the same events.
  */
 import '../support/needs-redis.ts'
 import { spawn } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { orNone } from '../../eventstore/read.ts'
 import { filesIn } from '../mail/support.ts'
-import { startEventStoreCluster } from '../support/eventstore-server/cluster.ts'
-import { client, environment, signUp } from '../support/graph.ts'
+import { type EventStoreCluster, startEventStoreCluster } from '../support/eventstore-server/cluster.ts'
+import { client, environment, openTestLog, signUp } from '../support/graph.ts'
 import { aCustomer, customersFile } from '../support/magento-export.ts'
-import { startRedis } from '../support/redis.ts'
+import { startRedisCluster } from '../support/redis.ts'
 import { until } from '../support/until.ts'
-import { type Part, startService } from './service.ts'
+import { type Part, type Service, startService } from './service.ts'
 
 const root = join(import.meta.dirname, '../..')
-const IMPORTED = 2_000
+const IMPORTED = 500
+const FIRST_IMPORTED = 100_000
 /** Within seconds, where the machine has the time. */
 const RECOVERED_MS = 40_000
+/** While there is nothing that could answer. */
+const CALM_MS = 500
 const RENAME = 'mutation($name: String!) { updateCustomer(input: { firstname: $name }) { customer { firstname } } }'
 
-t.test('a leader that dies, one that hangs, and 12 s without a node', async (t) => {
-  const [cluster, redis] = await Promise.all([startEventStoreCluster(t), startRedis(t)])
+t.test('two workers alone, and one of a group', async (t) => {
+  const [cluster, redis] = await Promise.all([startEventStoreCluster(t), startRedisCluster(t)])
   const service = await startService(t, {
     readModelUrl: redis.url,
-    modes: ['catch-up', 'group'],
+    modes: ['catch-up', 'catch-up', 'group'],
     eventStoreUrl: cluster.url,
     withMail: true,
   })
+
+  await t.test('a leader that dies, one that hangs, and 12 s without a node', (t) => loseNodes(t, service, cluster))
+
+  await t.test('a node of Redis is stopped, and then all are flushed', async (t) => {
+    await service.under(500)
+    await redis.nodes[1]?.stop()
+    await service.under(1_000)
+    await redis.nodes[1]?.start()
+    await service.under(1_000)
+    await Promise.all(redis.nodes.map((node) => node.command('FLUSHALL')))
+    await service.under(1_000)
+    await service.check(t)
+  })
+
+  await t.test('nobody projects for 30 s', async (t) => {
+    await service.pausedFor(30_000, service.projections)
+    await service.check(t)
+  })
+
+  await t.test('a worker alone ends under load as well', async (t) => {
+    await service.under(500)
+    t.equal(await service.projections[0]?.process().end('SIGTERM'), 0)
+    await service.under(500)
+    await service.check(t)
+  })
+})
+
+async function loseNodes(t: Test, service: Service, cluster: EventStoreCluster): Promise<void> {
   const { folder, env } = service
   const parts: Readonly<Record<string, Part>> = {
     ...Object.fromEntries(service.subgraphs.map((part, index) => [`subgraph ${index}`, part])),
@@ -83,20 +115,28 @@ t.test('a leader that dies, one that hangs, and 12 s without a node', async (t) 
 
   await writeFile(
     join(folder, 'customers.csv'),
-    customersFile(Array.from({ length: IMPORTED }, (_, index) => aCustomer(100_000 + index))),
+    customersFile(Array.from({ length: IMPORTED }, (_, index) => aCustomer(FIRST_IMPORTED + index))),
   )
+  const eventStore = await openTestLog(t, folder, env)
   const importing = run('import', ['customers.csv'])
-  await delay(1_500)
+  const isBegun = async () => {
+    for await (const _ of orNone(eventStore.readStream(`customer-${FIRST_IMPORTED}`))) return true
+    return false
+  }
+  await until('the import has begun', isBegun)
+  service.pace(CALM_MS)
   for (const node of cluster.nodes) await node.stop()
   const auditing = run('audit', ['history', email])
   await delay(12_000)
   for (const node of cluster.nodes) await node.start()
   await cluster.leader()
   t.ok((await recovered()) < RECOVERED_MS, 'after an outage')
+  service.pace()
   await service.under(500)
 
   const [imported, audited] = await Promise.all([importing, auditing])
   t.equal(imported.code, 0, imported.output)
+  t.match(imported.output, 'The import waits for it.', 'it was not over before')
   t.match(imported.output, new RegExp(`customers: ${IMPORTED.toLocaleString('en')} imported|${IMPORTED} imported`))
   t.equal(audited.code, 0, audited.output)
 
@@ -112,4 +152,4 @@ t.test('a leader that dies, one that hangs, and 12 s without a node', async (t) 
     t.notMatch(part.process().output(), /unhandled/i, name)
   }
   await service.check(t)
-})
+}

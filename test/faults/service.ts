@@ -15,6 +15,8 @@ const CLIENTS = 3
 const PAUSE_MS = 100
 /** While a part starts again: the load goes on, and leaves the processors to it. */
 const CALM_MS = 400
+/** While parts stand still: some writes, so that they have something to catch up on. */
+const PAUSED_MS = 3_000
 
 export interface Part {
   process(): Started
@@ -37,8 +39,10 @@ export interface Service {
   readonly mail: Part | undefined
   /** Goes on with the load for so many milliseconds, or begins it. */
   under(milliseconds: number): Promise<void>
-  /** How long each client waits after a write and its read, from now on. */
-  pace(milliseconds: number): void
+  /** How long each client waits after a write and its read, from now on; without an argument as at first. */
+  pace(milliseconds?: number): void
+  /** Under load the parts stand still, as virtual machines may, for about so many milliseconds; then they go on. */
+  pausedFor(milliseconds: number, parts: readonly Part[]): Promise<void>
   /** Ends the load and checks: what was acknowledged is in the log, and the documents are the folds of the streams. */
   check(t: Test): Promise<void>
 }
@@ -160,6 +164,16 @@ export async function startService(
   }
   t.teardown(() => loads?.ending.abort())
 
+  const pace = (milliseconds = PAUSE_MS) => {
+    pauseMs = milliseconds
+  }
+  const under = async (milliseconds: number) => {
+    loads ??= begin()
+    const before = reads
+    await delay(milliseconds)
+    await until('the load goes on', () => reads > before)
+  }
+
   return {
     get server() {
       if (server === undefined) throw new Error('The event store is none of its own.')
@@ -171,15 +185,19 @@ export async function startService(
     gateway,
     subgraphs,
     projections,
-    under: async (milliseconds) => {
-      loads ??= begin()
-      const before = reads
-      await delay(milliseconds)
-      await until('the load goes on', () => reads > before)
-    },
+    under,
+    pace,
 
-    pace: (milliseconds) => {
-      pauseMs = milliseconds
+    async pausedFor(milliseconds, parts) {
+      await under(500)
+      for (const part of parts) part.process().child.kill('SIGSTOP')
+      await under(1_000)
+      pace(PAUSED_MS)
+      await delay(milliseconds - 2_000)
+      pace()
+      await under(1_000)
+      for (const part of parts) part.process().child.kill('SIGCONT')
+      await under(1_000)
     },
 
     async check(t) {

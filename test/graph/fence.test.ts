@@ -25,6 +25,8 @@ import {
 import { type RedisServer, startRedis, untilLinked } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
+/** For what takes a lease or a check of the stores, and costs a query and all metrics to see. */
+const SLOWLY = { everyMs: 100 }
 const NOT_AUTHORIZED = [{ message: 'User token has been revoked' }]
 
 const rename = (send: Send, token: string, firstname: string) =>
@@ -69,12 +71,17 @@ const readsFrom = async ({ app }: SubgraphFixture, source: string) =>
   )
 
 /** Waits until queries of the customer are answered from the document. */
-const untilBelieved = (instance: SubgraphFixture, token: string) =>
-  until('the documents are believed', async () => {
-    const before = await readsFrom(instance, 'read-model')
+async function untilBelieved(instance: SubgraphFixture, token: string): Promise<void> {
+  let before = await readsFrom(instance, 'read-model')
+  const isBelieved = async () => {
     await instance.send('{ customer { id } }', { token })
-    return (await readsFrom(instance, 'read-model')) > before
-  })
+    const now = await readsFrom(instance, 'read-model')
+    const isMore = now > before
+    before = now
+    return isMore
+  }
+  await until('the documents are believed', isBelieved, SLOWLY)
+}
 
 /** The events of the register so far. */
 async function registerRevision(eventStore: EventStore): Promise<number> {
@@ -159,10 +166,11 @@ for (const [name, { harm, mend }] of Object.entries(REFUSALS)) {
     for (const { token } of [revoked, deleted]) {
       t.match((await two.send('{ customer { email } }', { token })).errors, NOT_AUTHORIZED)
     }
-    const ready = await until('it is well again', async () => {
+    const isWell = async () => {
       const answer: { readonly degraded?: boolean } = (await two.app.inject('/readyz')).json()
       return answer.degraded === false && answer
-    })
+    }
+    const ready = await until('it is well again', isWell, SLOWLY)
     t.match(ready, { ready: true, readModelWrites: true })
   })
 }

@@ -12,8 +12,6 @@ import { type Answer, compose, post, startSubgraph as startOther } from '../gate
 import { startClock } from '../support/clock.ts'
 import { PASSWORD, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
-import { freePort } from '../support/ports.ts'
-import { startProcess, untilReady } from '../support/processes.ts'
 import { until } from '../support/until.ts'
 
 const SECRET = 'the secret of the subgraph'
@@ -392,22 +390,4 @@ t.test('POST /introspect, by RFC 7662', async (t) => {
     { status: 200, cache: 'no-store', active: false },
     'at once, on another instance',
   )
-})
-
-t.test('npm start: the gateway knows without any setting', async (t) => {
-  const folder = await temporaryFolder(t)
-  const port = await freePort()
-  const service = startProcess(t, 'start', folder, { GATEWAY_PORT: String(port), SUBGRAPH_SECRET: SECRET })
-  const url = `http://127.0.0.1:${port}`
-  await untilReady(service, `${url}/readyz`)
-  const request = (query: string, token?: string) =>
-    post(`${url}/graphql`, { query }, token === undefined ? {} : { authorization: `Bearer ${token}` })
-  const plain: typeof one.send = async (query, { variables } = {}) =>
-    (await post(`${url}/graphql`, { query, variables })).body
-  const { token, email } = await signUp(plain)
-  const other = await signIn(plain, email)
-  t.equal((await request('{ customer { id } }', other)).status, 200)
-  await request('mutation { revokeCustomerToken { result } }', token)
-  await within()
-  t.same(refused(await request('{ countries { id } }', other)), DEAD)
 })

@@ -11,8 +11,8 @@ import { isSkipped } from '../../projections/skips.ts'
 import { createApplier } from '../../projections/worker/apply-events.ts'
 import { createProjectionMetrics } from '../../projections/worker/metrics.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
+import { runCommandLine } from '../support/commands.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
-import { startProcess } from '../support/processes.ts'
 import { until } from '../support/until.ts'
 import { collect } from './support.ts'
 
@@ -40,10 +40,7 @@ async function startStuck(t: Test) {
     await eventStore.close()
   })
   await projection.caughtUp()
-  const parked = async (...args: string[]) => {
-    const started = startProcess(t, 'parked', folder, {}, args)
-    return { code: await started.ended, output: started.output() }
-  }
+  const parked = (...args: string[]) => runCommandLine(folder, ['parked', ...args])
   return { id, token, subgraph, eventStore, readModel, projection, parked }
 }
 

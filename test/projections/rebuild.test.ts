@@ -8,6 +8,7 @@ import type { ReadModel } from '../../projections/read-model.ts'
 import { compareGenerations, type Difference } from '../../projections/rebuild.ts'
 import { FILTER, startProjection } from '../../projections/worker/worker.ts'
 import { fillLog } from '../bench/log.ts'
+import { runCommandLine } from '../support/commands.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
@@ -32,10 +33,7 @@ async function startStores(t: Test, kind: 'sqlite' | 'redis') {
     eventStore,
     open,
     start: (...args: string[]) => startProcess(t, 'rebuild', folder, urls, args),
-    async rebuild(...args: string[]) {
-      const started = startProcess(t, 'rebuild', folder, urls, args)
-      return { code: await started.ended, output: started.output() }
-    },
+    rebuild: (...args: string[]) => runCommandLine(folder, ['rebuild', ...args], urls),
   }
 }
 
@@ -287,9 +285,10 @@ t.test('without the event store nothing is begun', async (t) => {
   await server.stop()
   const env = { ...urls, EVENTSTORE_URL: server.url }
   for (const args of [[], ['--verify']]) {
-    const started = startProcess(t, 'rebuild', folder, env, args)
-    t.equal(await started.ended, 1)
-    t.match(started.output(), /^error: The event store does not answer: .*\n$/)
+    t.match(await runCommandLine(folder, ['rebuild', ...args], env), {
+      code: 1,
+      output: /^error: The event store does not answer: .*\n$/,
+    })
   }
   t.match(await (await open()).generations(), { length: 1 })
 })

@@ -8,6 +8,7 @@ import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { roomFor } from '../../projections/rebuild.ts'
 import { aCheckpoint, aDocument } from '../contract/read-model.ts'
+import { runCommandLine } from '../support/commands.ts'
 import { environment, openTestLog, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
@@ -63,18 +64,17 @@ t.test('Redis: a rebuild starts only if there is room', async (t) => {
   await redis.command('CONFIG', 'SET', 'maxmemory', String(used + Math.floor(unlimited.needed / 2)))
   t.match(await roomFor(readModel, undefined), { hasRoom: false, live: { limit: { name: 'maxmemory' } } })
   const { EVENTSTORE_URL = '' } = environment(folder)
-  const rebuild = (...args: string[]) =>
-    startProcess(t, 'rebuild', folder, { EVENTSTORE_URL, READMODEL_URL: redis.url }, args)
-  const refused = rebuild()
-  t.equal(await refused.ended, 1)
+  const env = { EVENTSTORE_URL, READMODEL_URL: redis.url }
+  const refused = await runCommandLine(folder, ['rebuild'], env)
+  t.equal(refused.code, 1)
   t.match(
-    refused.output(),
+    refused.output,
     /Generation 2 needs about [\d.]+ MiB beside the live one \(4000 documents\), until --drop; there is room for [\d.]+ MiB \(maxmemory: [\d.]+ MiB\)\./,
   )
-  t.match(refused.output(), /There is too little room, so nothing was started[\s\S]*--ignore-memory/)
+  t.match(refused.output, /There is too little room, so nothing was started[\s\S]*--ignore-memory/)
   t.match(await readModel.generations(), [{ number: 1 }])
   t.equal((await readModel.generations()).length, 1)
-  const begun = rebuild('--ignore-memory') // its log is empty, so it waits for the first event
+  const begun = startProcess(t, 'rebuild', folder, env, ['--ignore-memory']) // its log is empty, so it waits for the first event
   await until('it has started', async () => (await readModel.generations()).length === 2)
   t.equal(await begun.end('SIGTERM'), 130)
 

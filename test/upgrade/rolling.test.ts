@@ -196,7 +196,7 @@ async function startLoad(pool: Pool, faults: string[]) {
     clients.map(async (each) => {
       while (!isOver) {
         await each.step()
-        await delay(20) // so that starting processes get their share
+        await delay(60) // so that starting processes get their share
       }
     }),
   )

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { checkKeys, checkKeysAtStart } from '../../../eventstore/encryption/key-fingerprints.ts'
 import { localMasterKey } from '../../../eventstore/encryption/master-key.ts'
 import { addReachability } from '../../../eventstore/encryption/reachability.ts'
@@ -11,16 +11,14 @@ import { openLog } from '../../../eventstore/open-event-store.ts'
 import { type EventStore, EventStoreUnavailable } from '../../../eventstore/port.ts'
 import { foldCustomer } from '../../../projections/fold.ts'
 import { loadConfiguration } from '../../../runtime/configuration.ts'
+import { runCommandLine } from '../../support/commands.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../../support/graph.ts'
-import { startProcess } from '../../support/processes.ts'
 import { until } from '../../support/until.ts'
 
 const hex = () => randomBytes(32).toString('hex')
 
-async function keys(t: Test, folder: string, env: Record<string, string>, ...args: string[]) {
-  const started = startProcess(t, 'keys', folder, env, args)
-  return { code: await started.ended, output: started.output() }
-}
+const keys = (folder: string, env: Record<string, string>, ...args: string[]) =>
+  runCommandLine(folder, ['keys', ...args], env)
 
 t.test('a master key unwraps what it wrapped, as what it was, and nothing else', (t) => {
   const [key, other] = [localMasterKey(randomBytes(32)), localMasterKey(randomBytes(32))]
@@ -44,24 +42,24 @@ t.test('npm run keys: what there is, and another master key', async (t) => {
   const { send } = await startSubgraph(t, { folder })
   const { id, email, token } = await signUp(send)
   const before = environment(folder).MASTER_KEY as string
-  t.match(await keys(t, folder, {}), {
+  t.match(await keys(folder, {}), {
     code: 0,
     output: /^master key [0-9a-f]{16} \(the current one\): 1 block of keys\n0 keys destroyed\n$/,
   })
   const env = { MASTER_KEY: hex(), MASTER_KEY_PREVIOUS: before }
-  t.match(await keys(t, folder, { MASTER_KEY: env.MASTER_KEY }, 'rotate'), {
+  t.match(await keys(folder, { MASTER_KEY: env.MASTER_KEY }, 'rotate'), {
     code: 1,
     output: /^error: MASTER_KEY: the keys are wrapped by the master key [0-9a-f]{16}, which is not configured/,
   })
-  t.match(await keys(t, folder, env, 'rotate'), {
+  t.match(await keys(folder, env, 'rotate'), {
     code: 0,
     output: /1 of 1 block of keys rewrapped; all now use the master key [0-9a-f]{16}\.\n$/,
   })
-  t.match(await keys(t, folder, { MASTER_KEY: env.MASTER_KEY }), {
+  t.match(await keys(folder, { MASTER_KEY: env.MASTER_KEY }), {
     code: 0,
     output: /^master key [0-9a-f]{16} \(the current one\): 1 block /,
   })
-  t.match(await keys(t, folder, {}), { code: 1, output: /^error: MASTER_KEY: / }, 'the old one is of no use any more')
+  t.match(await keys(folder, {}), { code: 1, output: /^error: MASTER_KEY: / }, 'the old one is of no use any more')
   t.match(
     (await send('{ customer { email } }', { token })).data,
     { customer: { email } },
@@ -70,7 +68,7 @@ t.test('npm run keys: what there is, and another master key', async (t) => {
   const { eventStore } = await openLog(loadConfiguration({ ...environment(folder), MASTER_KEY: env.MASTER_KEY }))
   t.teardown(() => eventStore.close())
   t.match(await foldCustomer(eventStore, id), { email })
-  t.match(await keys(t, folder, {}, 'turn'), { code: 2, output: /^error: unknown command 'turn'/ })
+  t.match(await keys(folder, {}, 'turn'), { code: 2, output: /^error: unknown command 'turn'/ })
 })
 
 t.test('a master key that is missing or none', async (t) => {
