@@ -21,13 +21,12 @@ const JOBS = 5
  */
 const LONG = [
   'test/deploy/monitoring.test.ts',
+  'test/faults/cluster.test.ts',
   'test/faults/faults.test.ts',
-  'test/faults/paused.test.ts',
   'test/projections/rebuild.test.ts',
   'test/console',
   'test/bench-scale.test.ts',
   'test/deploy',
-  'test/faults/cluster.test.ts',
   'test/bench.test.ts',
   'test/restore/keys.test.ts',
   'test/history/history.test.ts',

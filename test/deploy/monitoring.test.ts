@@ -28,8 +28,6 @@ const skip = spawnSync('prometheus', ['--version']).error
   ? 'prometheus is not installed'
   : builtIn('it stops the server').skip
 const SUPERGRAPH = 'supergraph.graphql'
-/** How often to look for what comes by a rule, which is evaluated once a second. */
-const LOOKS = { everyMs: 250 }
 
 /** A ConfigMap as the kubelet mounts it, and changes it: by one link that is replaced atomically. */
 function mountConfigMap(folder: string, text: string) {
@@ -268,20 +266,20 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
       const { data } = await prometheus.get('query?query=count(up == 1)')
       return (data as { result: { value: [number, string] }[] }).result[0]?.value[1] === String(jobs.size)
     }
-    await until('series of all', isScraped, LOOKS)
+    await until('series of all', isScraped)
     interface Group {
       readonly rules: readonly { readonly name: string; readonly health: string; readonly lastError?: string }[]
     }
     const rules = async () =>
       ((await prometheus.get('rules')).data as { groups: readonly Group[] }).groups.flatMap((group) => group.rules)
-    await until('an evaluation of each', async () => (await rules()).every(({ health }) => health !== 'unknown'), LOOKS)
+    await until('an evaluation of each', async () => (await rules()).every(({ health }) => health !== 'unknown'))
     for (const { name, health, lastError } of await rules()) t.equal(health, 'ok', `${name}: ${lastError ?? ''}`)
     for (const [where, expression] of expressions()) {
       const answer = await prometheus.get(`query?query=${encodeURIComponent(expression)}`)
       t.equal(answer.status, 'success', `${where}: ${expression} ${answer.error ?? ''}`)
     }
     // Before the first scrape of each, targets are missing.
-    await until('no alert fires', async () => (await prometheus.firing()).size === 0, LOOKS)
+    await until('no alert fires', async () => (await prometheus.firing()).size === 0)
   })
 
   /** Provokes a fault until the alerts fire, and mends it until they are over. */
@@ -298,14 +296,14 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
       const firing = await prometheus.firing()
       return alerts.every((alert) => firing.has(alert))
     }
-    await until(`${what}: ${alerts.join(', ')} fire`, fire, LOOKS)
+    await until(`${what}: ${alerts.join(', ')} fire`, fire)
     await mend()
     const areOver = async () => {
       await meanwhile()
       const firing = await prometheus.firing()
       return alerts.every((alert) => !firing.has(alert))
     }
-    await until(`${what}: ${alerts.join(', ')} are over`, areOver, LOOKS)
+    await until(`${what}: ${alerts.join(', ')} are over`, areOver)
     t.pass(`${what}: ${alerts.join(', ')}`)
   }
   const mailWorker = processes.get('mail')?.child

@@ -25,8 +25,6 @@ import {
 import { type RedisServer, startRedis, untilLinked } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
-/** For what takes a lease or a check of the stores, and costs a query and all metrics to see. */
-const SLOWLY = { everyMs: 100 }
 const NOT_AUTHORIZED = [{ message: 'User token has been revoked' }]
 
 const rename = (send: Send, token: string, firstname: string) =>
@@ -80,7 +78,7 @@ async function untilBelieved(instance: SubgraphFixture, token: string): Promise<
     before = now
     return isMore
   }
-  await until('the documents are believed', isBelieved, SLOWLY)
+  await until('the documents are believed', isBelieved)
 }
 
 /** The events of the register so far. */
@@ -170,7 +168,7 @@ for (const [name, { harm, mend }] of Object.entries(REFUSALS)) {
       const answer: { readonly degraded?: boolean } = (await two.app.inject('/readyz')).json()
       return answer.degraded === false && answer
     }
-    const ready = await until('it is well again', isWell, SLOWLY)
+    const ready = await until('it is well again', isWell)
     t.match(ready, { ready: true, readModelWrites: true })
   })
 }

@@ -2,7 +2,6 @@
 import '../../support/needs-redis.ts'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import { type ReadModel, ReadModelUnavailable } from '../../../projections/read-model.ts'
 import { openRedisReadModel } from '../../../projections/redis/read-model.ts'
@@ -101,18 +100,8 @@ function damaged(command: (...args: string[]) => Promise<unknown>, generation: n
   }
 }
 
-/** Sends commands over one connection: there are hundreds, and each redis-cli is a process. */
-async function connect(t: Test, { port }: RedisServer): Promise<(...args: string[]) => Promise<unknown>> {
-  const client = createClient({ url: `redis://127.0.0.1:${port}` })
-  await client.connect()
-  t.teardown(() => client.close())
-  return (...args) => client.sendCommand(args)
-}
-
 t.test('a server', async (t) => {
-  const server = await startRedis(t)
-  const { url } = server
-  const command = await connect(t, server)
+  const { url, command } = await startRedis(t)
   await readModelContract(t, 'Redis', {
     open: (generation) => openRedisReadModel(url, { settleMs: 0, deadlineMs: PATIENT_MS, generation }),
     damage: (generation) => damaged(command, generation),
@@ -121,12 +110,9 @@ t.test('a server', async (t) => {
 
 t.test('a cluster', async (t) => {
   const { url, nodeOf } = await startRedisCluster(t)
-  const connections = new Map<string, ReturnType<typeof connect>>()
   const command = async (...args: string[]) => {
     const tag = /\{(.+)\}/.exec(args[1] ?? '')?.[1] ?? ''
-    const connection = connections.get(tag) ?? nodeOf(tag).then((node) => connect(t, node))
-    connections.set(tag, connection)
-    return (await connection)(...args)
+    return (await nodeOf(tag)).command(...args)
   }
   await readModelContract(t, 'Redis Cluster', {
     open: (generation) => openRedisReadModel(url, { settleMs: 0, deadlineMs: PATIENT_MS, generation }),
