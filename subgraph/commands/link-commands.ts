@@ -88,7 +88,9 @@ function createNewsletterCommands({
         })
         return awaited
       }
-      if ((await subscribers.status(email)) === 'subscribed' && !command.repeatable) throw alreadySubscribed()
+      // Not by the key alone: with one, a customer's address is refused the second time.
+      const isRepeated = await subscribers.isRepetition(email, command)
+      if (!isRepeated && (await subscribers.status(email)) === 'subscribed') throw alreadySubscribed()
       const type = store.newsletter.confirmationRequired ? 'GuestConfirmationRequested' : 'GuestSubscribed'
       await subscribers.append(type, email, command)
       return awaited
