@@ -36,6 +36,9 @@ t.test('limits: exactly so much, and no more', (t) => {
   t.same(messages(nested(21)), ['The operation has 21 levels; at most 20 are allowed.'])
   t.same(messages(`{ ${'id '.repeat(300)} }`, { rootFields: 300 }), [])
   t.match(messages(`{ ${'id '.repeat(301)} }`, { rootFields: 301 }), ['301 fields'])
+  const unused = (fields: number) => `{ id } fragment F on Q { ${'me(a: 1) { id } '.repeat(fields / 2)} }`
+  t.same(messages(unused(300)), [])
+  t.same(messages(unused(302)), ['A fragment has 302 fields; at most 300 are allowed.'], 'though nothing uses it')
   t.match(messages('{ a: id b: id }', { aliases: 1 }), ['2 aliases'])
   t.match(messages('{ a ... on Query { b } ...F } fragment F on Query { c }', { rootFields: 2 }), ['3 root fields'])
   t.match(messages('{ a @include(if: true) @skip(if: true) }', { directives: 1 }), ['2 directives'])
