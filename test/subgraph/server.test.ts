@@ -120,7 +120,19 @@ t.test('a document is a text of GraphQL, and not the JSON of its syntax tree', a
   const tree = JSON.parse(JSON.stringify(parse('{ _service { sdl } }', { noLocation: true })))
   const plain = JSON.stringify(tree)
   tree.definitions[0].selectionSet.selections[0].name.value = ['_service']
-  for (const query of [plain, JSON.stringify(tree), ` \n${plain}`, '5', '-1.5e3', 'null', 'true', 'false', '[]', '{}', '"a"']) {
+  for (const query of [
+    plain,
+    JSON.stringify(tree),
+    ` \n${plain}`,
+    '5',
+    '-1.5e3',
+    'null',
+    'true',
+    'false',
+    '[]',
+    '{}',
+    '"a"',
+  ]) {
     for (let i = 0; i < 3; i++) {
       const answer = await closed.send(query)
       t.equal(answer.status, 400, query.slice(0, 40))
