@@ -264,6 +264,7 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
   const persisted = createPersistedQueries({
     ...(options.persistedQueries ?? { mode: 'apq' }),
     maxEntries: cachedDocuments,
+    maxTokens: limits.tokens,
   })
   const { manifestFile } = options.persistedQueries ?? {}
   if (manifestFile !== undefined) watchManifest(app, manifestFile, options.watchIntervalMs ?? 1000, persisted)

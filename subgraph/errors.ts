@@ -52,7 +52,7 @@ interface RefusalDetails {
   VALUE_NESTED_TOO_DEEPLY: { readonly name: string }
   VALUE_MISSING: { readonly name: string }
   VALUE_NOT_POSITIVE: { readonly name: string }
-  REPRESENTATION_INVALID: { readonly typenames: readonly string[] }
+  REPRESENTATION_INVALID: None
   CAPTCHA_FAILED: { readonly message: string }
   CAPTCHA_UNAVAILABLE: None
   TOO_MANY_SUBSCRIPTIONS: None
@@ -197,7 +197,7 @@ const CATALOGUE: { readonly [C in ErrorCode]: Entry<Details[C]> } = {
   VALUE_NOT_POSITIVE: ['invalid', ({ name }) => `${name} value must be greater than 0.`],
   REPRESENTATION_INVALID: [
     'invalid',
-    ({ typenames }) => `A representation needs a "__typename" of ${typenames.join(' or ')}.`,
+    'A representation needs the "__typename" of an entity of this subgraph, and its key.',
   ],
   INPUT_EMPTY: ['invalid', '"input" value should be specified'],
   CAPTCHA_FAILED: ['invalid', ({ message }) => message],

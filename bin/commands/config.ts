@@ -149,7 +149,7 @@ function* checks(
       // What the others say is checked by itself.
       const others = { ...gateway, GATEWAY_PLUGIN: [], SUBGRAPH_SETTINGS: undefined, RATE_LIMIT_REDIS_URL: undefined }
       const { persistedQueries = { mode: 'apq' } } = gatewayOptions({ ...configuration, READMODEL_URL: '' }, others)
-      createPersistedQueries({ ...persistedQueries, maxEntries: 1 })
+      createPersistedQueries({ ...persistedQueries, maxEntries: 1, maxTokens: 1 })
     },
   ]
   yield ['SUBGRAPH_SETTINGS', () => subgraphRows(configuration, env)]

@@ -21,6 +21,8 @@ export interface PersistedQueriesOptions {
   readonly manifest?: string | undefined
   /** How many documents clients may register. */
   readonly maxEntries: number
+  /** The most tokens of a document that is compared with the safelist. */
+  readonly maxTokens: number
 }
 
 export interface PersistedQueries {
@@ -34,7 +36,8 @@ export interface PersistedQueries {
 }
 
 /** @throws ConfigurationError for a manifest that can't be used, naming the entry */
-export function createPersistedQueries({ mode, manifest, maxEntries }: PersistedQueriesOptions): PersistedQueries {
+export function createPersistedQueries(options: PersistedQueriesOptions): PersistedQueries {
+  const { mode, manifest, maxEntries, maxTokens } = options
   if (mode === 'safelist' && manifest === undefined) {
     throw new ConfigurationError(
       'PERSISTED_QUERIES: safelist needs PERSISTED_QUERIES_MANIFEST, the list of what may run.',
@@ -46,7 +49,7 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
     maxSize: MAX_CHARACTERS,
     sizeCalculation: (document, hash) => document.length + hash.length,
   })
-  const normalisedList = () => new Set(mode === 'safelist' ? [...listed.values()].map(normalise) : [])
+  const normalisedList = () => new Set(mode === 'safelist' ? [...listed.values()].map((text) => normalise(text)) : [])
   let normalised = normalisedList()
   const allowed = new LRUCache<string, true>({
     max: maxEntries,
@@ -58,7 +61,7 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
     if (mode !== 'safelist' || allowed.get(query)) return true
     let text: string
     try {
-      text = normalise(query)
+      text = normalise(query, maxTokens)
     } catch {
       return false
     }
@@ -129,7 +132,7 @@ export function watchManifest(app: FastifyInstance, file: string, intervalMs: nu
 const plainId = (id: unknown): string | undefined => (typeof id === 'string' ? id.replace(PREFIXED, '') : undefined)
 
 /** The same for documents that differ only in whitespace and comments. */
-const normalise = (text: string): string => print(parse(text, { noLocation: true }))
+const normalise = (text: string, maxTokens?: number): string => print(parse(text, { noLocation: true, maxTokens }))
 
 function readManifest(text: string): Map<string, string> {
   const fail = (what: string): never => {

@@ -158,8 +158,8 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
   }
 
   const errors: GraphQLError[] = []
-  const check = (actual: number, maximum: number, what: string) => {
-    if (actual > maximum) errors.push(excess(`The operation has ${actual} ${what}; at most ${maximum} are allowed.`))
+  const check = (actual: number, maximum: number, what: string, whose = 'The operation') => {
+    if (actual > maximum) errors.push(excess(`${whose} has ${actual} ${what}; at most ${maximum} are allowed.`))
   }
   for (const name of fragments.keys()) {
     sizeOfFragment(name)
@@ -177,6 +177,11 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
     check(size.fields, limits.fields, 'fields')
     check(size.aliases, limits.aliases, 'aliases')
     check(size.rootFields, limits.rootFields, 'root fields')
+  }
+  if (errors.length === 0) {
+    // Validation compares the fields of a fragment with each other, also where no operation uses it.
+    const most = [...sizes.values()].reduce((most, { fields }) => Math.max(most, fields), 0)
+    check(most, limits.fields, 'fields', 'A fragment')
   }
   check(directives, limits.directives, 'directives in one place')
   if (nameLength > MAX_NAME) {

@@ -1,10 +1,10 @@
 /**
  * Renames client variables that have a name which the planner, or the merging of calls, uses for its own variables: in
- * the subgraph's operation the two would collide.
+ * the subgraph's operation the two would collide. So does `__proto__`, which is no member like others to JavaScript.
  */
 import { type DocumentNode, Kind, type VariableDefinitionNode, visit } from 'graphql'
 
-const RESERVED = /^(representations(_\d+)?|contextualArgument_.*)$/
+const RESERVED = /^(representations(_\d+)?|contextualArgument_.*|__proto__)$/
 
 /** The client's names of variables by their new names. */
 export type Renamed = ReadonlyMap<string, string>

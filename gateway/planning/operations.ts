@@ -214,6 +214,10 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
 /** Suggestions of names would reveal the schema name by name. */
 const messageOptions = ({ introspection }: OperationsOptions) => ({ maxErrors: 20, hideSuggestions: !introspection })
 
+/** One suggestion is always made: `Did you mean "customer { ... }"?`. */
+const withoutSuggestion = ({ message, nodes }: GraphQLError): GraphQLError =>
+  new GraphQLError(message.replace(/ Did you mean "\w+ \{ \.\.\. \}"\?$/, ''), { nodes: nodes ?? null })
+
 /** Parses documents. @returns a function that throws RequestError for an invalid document, or one over the limits */
 function createReader(supergraph: LoadedSupergraph, options: OperationsOptions): (source: string) => DocumentNode {
   const { introspection, limits } = options
@@ -231,7 +235,9 @@ function createReader(supergraph: LoadedSupergraph, options: OperationsOptions):
     const excesses = checkDocument(document, limits)
     if (excesses.length > 0) throw new RequestError(excesses)
     const errors = validate(supergraph.schema, document, rules, messages)
-    if (errors.length > 0) throw withCode(errors, 'GRAPHQL_VALIDATION_FAILED')
+    if (errors.length > 0) {
+      throw withCode(introspection ? errors : errors.map(withoutSuggestion), 'GRAPHQL_VALIDATION_FAILED')
+    }
     return supergraph.plannable(document)
   }
 }

@@ -1,4 +1,5 @@
 /** Operations over WebSockets: the protocol graphql-transport-ws, by graphql-ws's server. */
+import { maxHeaderSize } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { GraphQLSchema, parse } from 'graphql'
@@ -283,13 +284,19 @@ function parsed(texts: AsyncGenerator<string, undefined, undefined>): AsyncGener
   return generator
 }
 
-/** The headers in the payload of `connection_init`. @returns undefined if one can't be a header */
+/**
+ * The headers in the payload of `connection_init`.
+ * @returns undefined if one can't be a header, or if they are longer than a request's may be: subgraphs would hang up on
+ * each operation
+ */
 function headersIn(params: Readonly<Record<string, unknown>>): Record<string, string> | undefined {
   const headers: Record<string, string> = {}
+  let length = 0
   const nested = typeof params.headers === 'object' && params.headers !== null ? params.headers : {}
   for (const [name, value] of [...Object.entries(nested), ...Object.entries(params)]) {
     if (typeof value !== 'string') continue
-    if (!VALUE.test(value)) return undefined
+    length += name.length + value.length
+    if (length > maxHeaderSize || !VALUE.test(value)) return undefined
     headers[name.toLowerCase()] = value
   }
   return headers

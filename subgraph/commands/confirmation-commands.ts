@@ -21,6 +21,12 @@ export function createConfirmationCommands({
   async function confirmEmail(email: string, key: string, command: Command): Promise<CustomerDocument> {
     const customer = await claims.find(email)
     if (customer === undefined) throw notConfirmed('CONFIRMATION_FAILED')
+    if (command.repeatable) {
+      const earlier = await customers.repetition(customer.id, command)
+      // Who has the link may see the account as it was confirmed, and nothing that it got later.
+      const confirmed = earlier?.events.at(-1)
+      if (earlier && earlier.state.revision !== confirmed?.revision) throw notConfirmed('CONFIRMATION_ALREADY_ACTIVE')
+    }
     const { state } = await customers.execute(customer.id, command, ({ confirmation }) => {
       if (confirmation === null) throw notConfirmed('CONFIRMATION_ALREADY_ACTIVE')
       if (!tokens.fits(key, 'confirm-account', confirmation.eventId)) {

@@ -9,6 +9,7 @@ import type { Customers } from '../customers/customers.ts'
 import { subscribe } from '../domain/customer.ts'
 import { isValidEmail } from '../domain/email.ts'
 import { refusal } from '../errors.ts'
+import { evenly } from '../identity/constant-time.ts'
 import type { Credentials } from '../identity/credentials.ts'
 import type { SignIn } from '../identity/sign-in.ts'
 import type { Caller } from '../identity/tokens.ts'
@@ -65,54 +66,62 @@ function createNewsletterCommands({
   tokens,
   store,
 }: LinkParts): Pick<LinkCommands, 'subscribe' | 'confirmSubscription'> {
+  async function subscribeAddress(caller: Caller | null, email: string, command: Command): Promise<SubscriptionStatus> {
+    const refused = () => refusal('NEWSLETTER_REFUSED')
+    if (caller !== null) authorize(caller, await customers.load(caller.customerId))
+    if (!store.newsletter.active) throw refused()
+    const customer = await claims.find(email)
+    if (customer && caller && customer.id !== caller.customerId) throw refused()
+    const alreadySubscribed = () => refusal('NEWSLETTER_ALREADY_SUBSCRIBED')
+    const awaited = store.newsletter.confirmationRequired ? 'NOT_ACTIVE' : 'SUBSCRIBED'
+    if (customer) {
+      await customers.execute(customer.id, command, (state) => {
+        if (state.newsletter === 'subscribed') throw alreadySubscribed()
+        return subscribe(state, store, command.at)
+      })
+      return awaited
+    }
+    // Not by the key alone: with one, a customer's address is refused the second time.
+    const isRepeated = await subscribers.isRepetition(email, command)
+    if (!isRepeated && (await subscribers.status(email)) === 'subscribed') throw alreadySubscribed()
+    const type = store.newsletter.confirmationRequired ? 'GuestConfirmationRequested' : 'GuestSubscribed'
+    await subscribers.append(type, email, command)
+    return awaited
+  }
+
+  async function confirmAddress(email: string, key: string, command: Command): Promise<SubscriptionStatus> {
+    const invalid = () => refusal('NEWSLETTER_CODE_INVALID')
+    const fits = (eventId: string | undefined) =>
+      eventId !== undefined && tokens.fits(key, 'confirm-newsletter', eventId)
+    const customer = await claims.find(email)
+    const isOfGuest = fits(await subscribers.awaiting(email))
+    if (customer) {
+      await customers.execute(customer.id, command, ({ newsletter, newsletterConfirmation, ...state }) => {
+        // A link that was sent before the address belonged to a customer subscribes the customer.
+        const isOfAddress = isOfGuest && claims.keyOf(state.email) === claims.keyOf(email)
+        if (!isOfAddress && !fits(newsletterConfirmation?.eventId)) throw invalid()
+        return newsletter === 'subscribed' ? [] : [{ type: 'NewsletterSubscribed', data: {} }]
+      })
+      await leaveToOthers(subscribers.handOver(email, customer.id, command))
+      return 'SUBSCRIBED'
+    }
+    if (!isOfGuest) throw invalid()
+    await subscribers.append('GuestSubscribed', email, command)
+    return 'SUBSCRIBED'
+  }
+
   return {
     async subscribe(caller, email, command) {
       if (email.trim() === '') {
         throw refusal('NEWSLETTER_EMAIL_MISSING')
       }
       if (!isValidEmail(email)) throw refusal('NEWSLETTER_EMAIL_INVALID')
-      const refused = () => refusal('NEWSLETTER_REFUSED')
-      if (caller === null && !store.newsletter.allowGuests) {
-        throw refusal('NEWSLETTER_NO_GUESTS')
-      }
-      if (caller !== null) authorize(caller, await customers.load(caller.customerId))
-      if (!store.newsletter.active) throw refused()
-      const customer = await claims.find(email)
-      if (customer && caller && customer.id !== caller.customerId) throw refused()
-      const alreadySubscribed = () => refusal('NEWSLETTER_ALREADY_SUBSCRIBED')
-      const awaited = store.newsletter.confirmationRequired ? 'NOT_ACTIVE' : 'SUBSCRIBED'
-      if (customer) {
-        await customers.execute(customer.id, command, (state) => {
-          if (state.newsletter === 'subscribed') throw alreadySubscribed()
-          return subscribe(state, store, command.at)
-        })
-        return awaited
-      }
-      if ((await subscribers.status(email)) === 'subscribed' && !command.repeatable) throw alreadySubscribed()
-      const type = store.newsletter.confirmationRequired ? 'GuestConfirmationRequested' : 'GuestSubscribed'
-      await subscribers.append(type, email, command)
-      return awaited
+      if (caller !== null) return subscribeAddress(caller, email, command)
+      if (!store.newsletter.allowGuests) throw refusal('NEWSLETTER_NO_GUESTS')
+      // A customer's subscription is another stream than a guest's.
+      return evenly(() => subscribeAddress(null, email, command))
     },
 
-    async confirmSubscription(email, key, command) {
-      const invalid = () => refusal('NEWSLETTER_CODE_INVALID')
-      const fits = (eventId: string | undefined) =>
-        eventId !== undefined && tokens.fits(key, 'confirm-newsletter', eventId)
-      const customer = await claims.find(email)
-      const isOfGuest = fits(await subscribers.awaiting(email))
-      if (customer) {
-        await customers.execute(customer.id, command, ({ newsletter, newsletterConfirmation, ...state }) => {
-          // A link that was sent before the address belonged to a customer subscribes the customer.
-          const isOfAddress = isOfGuest && claims.keyOf(state.email) === claims.keyOf(email)
-          if (!isOfAddress && !fits(newsletterConfirmation?.eventId)) throw invalid()
-          return newsletter === 'subscribed' ? [] : [{ type: 'NewsletterSubscribed', data: {} }]
-        })
-        await leaveToOthers(subscribers.handOver(email, customer.id, command))
-        return 'SUBSCRIBED'
-      }
-      if (!isOfGuest) throw invalid()
-      await subscribers.append('GuestSubscribed', email, command)
-      return 'SUBSCRIBED'
-    },
+    confirmSubscription: (email, key, command) => evenly(() => confirmAddress(email, key, command)),
   }
 }

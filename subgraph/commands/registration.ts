@@ -1,18 +1,23 @@
 /** `createCustomer`: claims the address, stores the credentials, then registers the customer. */
+import { decode } from '../../eventstore/codec.ts'
 import { hasKeys } from '../../eventstore/encryption/customer-keys.ts'
-import { absentCustomer, type CustomerDocument, isRegistered } from '../../projections/customer.ts'
+import { absentCustomer, type CustomerDocument, isRegistered, project } from '../../projections/customer.ts'
+import type { CustomerEvent } from '../../schema/events.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { type CustomerInput, checkRegistration, register } from '../domain/customer.ts'
 import { fault } from '../domain/faults.ts'
 import { checkPassword } from '../domain/password.ts'
 import { isRefusal } from '../errors.ts'
 import { hashPassword } from '../identity/passwords.ts'
 import { changesClaim } from '../streams/email-claims.ts'
-import type { Command } from './command.ts'
+import { type Command, isCause } from './command.ts'
 import { handOver } from './consequences.ts'
 import type { CommandParts, Commands } from './customer-commands.ts'
 
 /** How often a registration starts over after losing its id to a later one that claimed the address. */
 const MAX_ATTEMPTS = 5
+/** More events than a registration has. */
+const FIRST_EVENTS = 8
 
 export function createRegistration(parts: CommandParts): Pick<Commands, 'createCustomer'> {
   const { eventStore, customers, ids, claims, credentials, subscribers, store } = parts
@@ -30,7 +35,7 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
       const customerId = await claims.claimedBy(email, command)
       const state = customerId === undefined ? undefined : await customers.load(customerId)
       if (state === undefined || !isRegistered(state)) throw error
-      return state
+      return asRegistered(state.id, command)
     }
   }
 
@@ -44,7 +49,7 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
     let customerId = command.repeatable ? await claims.claimedBy(email, command) : undefined
     if (customerId !== undefined) {
       const state = await customers.load(customerId)
-      if (isRegistered(state)) return state
+      if (isRegistered(state)) return asRegistered(customerId, command)
       if (state.status !== 'absent' || state.revision !== -1) customerId = undefined
     } else if (await claims.find(email)) throw fault('EMAIL_TAKEN') // before the costly hash
 
@@ -70,6 +75,20 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
         customerId = undefined
       }
     }
+  }
+
+  /**
+   * The customer as the command registered it. What the account got later is not shown: whoever repeats the request
+   * has not signed in, and may have registered the address of somebody else, who has the account by now.
+   */
+  async function asRegistered(id: number, command: Command): Promise<CustomerDocument> {
+    let state = absentCustomer(id)
+    for await (const stored of eventStore.readStream(streamOf.customer(id), { maxCount: FIRST_EVENTS })) {
+      const event = decode<CustomerEvent>(stored)
+      if (!isCause(command, event.metadata.$causationId)) break
+      state = project(state, event)
+    }
+    return state
   }
 
   /**

@@ -13,7 +13,7 @@ import { streamOf } from '../../schema/streams.ts'
 import { type Command, encodeAll, isCause } from '../commands/command.ts'
 import { isRefusal, serviceUnavailable } from '../errors.ts'
 import type { CustomerStates } from './customer-states.ts'
-import type { Decide, Outcome } from './customers.ts'
+import type { Decide, Outcome, Repetition } from './customers.ts'
 import { createKeyedQueue } from './keyed-queue.ts'
 
 /** How many rounds of load, decide and append a command makes in competition with other writers of the customer. */
@@ -52,7 +52,7 @@ export function createExecution(options: {
     return { events, newest }
   }
 
-  async function repetition(id: number, command: Command): Promise<Outcome | undefined> {
+  async function repetition(id: number, command: Command): Promise<Repetition | undefined> {
     const { events } = await earlierEvents(id, command)
     return events.length > 0 ? { state: await states.load(id), events } : undefined
   }

@@ -4,6 +4,7 @@
  * unavailable.
  */
 import type { FastifyBaseLogger } from 'fastify'
+import type { Recorded } from '../../eventstore/codec.ts'
 import type { EventPlace } from '../../eventstore/event-place.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
@@ -24,6 +25,11 @@ export interface Outcome {
   readonly events: readonly CustomerEvent[]
 }
 
+/** The result of an earlier execution: the events that it appended, and the customer as it is now. */
+export interface Repetition extends Outcome {
+  readonly events: readonly Recorded<CustomerEvent>[]
+}
+
 /** Pure, except for reads. It is called again with a newer state after a conflict. */
 export type Decide = (state: CustomerDocument) => readonly CustomerEvent[] | Promise<readonly CustomerEvent[]>
 
@@ -39,7 +45,7 @@ export interface Customers {
    */
   execute(id: number, command: Command, decide: Decide): Promise<Outcome>
   /** The result of an earlier execution of the same command, if there was one. */
-  repetition(id: number, command: Command): Promise<Outcome | undefined>
+  repetition(id: number, command: Command): Promise<Repetition | undefined>
   /**
    * The customer for a query. It contains everything acknowledged so far, and everything that any instance has shown.
    * @param traceparent the parent of its spans

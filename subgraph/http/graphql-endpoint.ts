@@ -3,7 +3,7 @@
  * requested.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { type ExecutionResult, GraphQLError, type GraphQLSchema, type ValidationRule } from 'graphql'
+import { type ExecutionResult, GraphQLError, type GraphQLSchema, parse, type ValidationRule } from 'graphql'
 import mercurius from 'mercurius'
 import { MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
 import { wantsEventStream } from '../../runtime/event-stream.ts'
@@ -87,6 +87,11 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
       return
     }
     const document = keyByOperation(request)
+    const fault = document === undefined ? undefined : faultOfJson(document)
+    if (fault !== undefined) {
+      done(fault)
+      return
+    }
     const admission = admit(request, document)
     if (!(admission instanceof Promise)) onAdmission(admission, request, reply, done, document)
     else admission.then((admission) => onAdmission(admission, request, reply, done, document), done)
@@ -206,6 +211,23 @@ function keyByOperation(request: FastifyRequest): string | undefined {
   const document = `${query}\n#${operationName}`
   parameters.query = document
   return document
+}
+
+/** How JSON begins. So do documents of GraphQL that begin with a description, and no others. */
+const LIKE_JSON = /^\s*(?:\{\s*["}]|["[\d-]|(?:true|false|null)\s*$)/
+
+/**
+ * Mercurius also takes the JSON of a syntax tree, which may be one that no parser makes and no validation rule expects.
+ * @returns the error of a document that is not GraphQL
+ */
+function faultOfJson(document: string): GraphQLError | undefined {
+  if (!LIKE_JSON.test(document)) return undefined
+  try {
+    parse(document, { noLocation: true, maxTokens: MAX_DOCUMENT_TOKENS })
+    return undefined
+  } catch (error) {
+    return error instanceof GraphQLError ? error : undefined
+  }
 }
 
 /** Some clients send null for omitted fields; Mercurius refuses null for `extensions` and `persisted`. */

@@ -18,8 +18,13 @@ interface Thread {
 let thread: Thread | undefined
 let orders = 0
 
-/** Whether the password matches the bcrypt hash. @throws Error if the thread dies */
-export function compareBcrypt(password: string, hash: string): Promise<boolean> {
+/**
+ * Whether the password matches the bcrypt hash. The variant `$2x$` differs from the others only for letters beyond ASCII,
+ * and bcryptjs does not know it: it would throw, and end the thread with all that wait for it.
+ * @throws Error if the thread dies
+ */
+export function compareBcrypt(password: string, stored: string): Promise<boolean> {
+  const hash = stored.replace(/^\$2x\$/, '$2y$$')
   thread ??= start()
   const number = ++orders
   const answer = Promise.withResolvers<boolean>()

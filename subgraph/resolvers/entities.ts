@@ -24,8 +24,8 @@ export function separateEntities(schema: GraphQLSchema): GraphQLSchema {
     representations.map(async (representation) => {
       if (context.isGone()) throw serviceUnavailable()
       const typename = typenameOf(representation)
-      if (typename === undefined || !names.has(typename)) {
-        throw refusal('REPRESENTATION_INVALID', { typenames: [...names] })
+      if (typename === undefined || !names.has(typename) || !hasPlainKey(representation)) {
+        throw refusal('REPRESENTATION_INVALID')
       }
       try {
         const [entity] = (await resolve(source, { representations: [representation] }, context, info)) as unknown[]
@@ -36,6 +36,10 @@ export function separateEntities(schema: GraphQLSchema): GraphQLSchema {
     })
   return schema
 }
+
+/** All keys of the schema are texts or numbers. */
+const hasPlainKey = (representation: unknown): boolean =>
+  Object.values(representation as object).every((value) => typeof value !== 'object' || value === null)
 
 function typenameOf(representation: unknown): string | undefined {
   if (typeof representation !== 'object' || representation === null) return undefined

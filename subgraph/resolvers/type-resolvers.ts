@@ -44,8 +44,10 @@ export function createTypeResolvers(
       ) => pageOf(addresses, currentPage, pageSize),
 
       /** The customer's own; for services it is the same as the account's history. */
-      admin_assistance_actions({ id }: { id: number }, page: Page, context: RequestContext) {
+      async admin_assistance_actions({ id }: { id: number }, page: Page, context: RequestContext) {
         if (context.service) requireScope(context, 'customers:audit')
+        // A mutation that needs no token may answer with a customer, too.
+        else if ((await signedIn(context)).id !== id) throw refusal('NOT_AUTHORIZED')
         return assistance(id, page)
       },
 

@@ -10,9 +10,9 @@
 import { decode, type Recorded } from '../../eventstore/codec.ts'
 import { comparePositions, type EventStore, type RecordedEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
 import { orNone } from '../../eventstore/read.ts'
-import { type EmailEvent, isErased, type SubscriberEvent } from '../../schema/events.ts'
+import { type EmailEvent, type EventMetadata, isErased, type SubscriberEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
-import { type Command, encodeAll } from '../commands/command.ts'
+import { type Command, encodeAll, isCause } from '../commands/command.ts'
 import type { GuestStatus } from '../domain/customer.ts'
 
 export interface Subscribers {
@@ -20,6 +20,8 @@ export interface Subscribers {
   status(email: string): Promise<GuestStatus>
   /** The id of the event that asked for the confirmation link; undefined if no confirmation is pending. */
   awaiting(email: string): Promise<string | undefined>
+  /** Whether an earlier attempt of the command has changed the guest's subscription. */
+  isRepetition(email: string, command: Command): Promise<boolean>
   /** Does nothing if the address is already subscribed or waits for its confirmation. */
   append(
     type: Extract<SubscriberEvent['type'], 'GuestSubscribed' | 'GuestConfirmationRequested'>,
@@ -29,6 +31,9 @@ export interface Subscribers {
   /** Ends a guest's subscription because the address now belongs to a customer; does nothing if there is none. */
   handOver(email: string, customerId: number, command: Command): Promise<void>
 }
+
+/** How far back an earlier attempt of a command is searched for. */
+const REPETITION_WINDOW = 200
 
 /** The newest event of a stream, decoded and as stored. */
 interface Newest {
@@ -123,6 +128,20 @@ export function createSubscribers(eventStore: EventStore, keysOf: (email: string
     async awaiting(email) {
       const last = await newest(email)
       return last && kindOf(last) === 'GuestConfirmationRequested' ? last.event.id : undefined
+    },
+
+    async isRepetition(email, command) {
+      if (!command.repeatable) return false
+      for (const key of keysOf(email)) {
+        const events = eventStore.readStream(streamOf.subscriber(key), {
+          direction: 'backwards',
+          maxCount: REPETITION_WINDOW,
+        })
+        for await (const { metadata } of orNone(events)) {
+          if (isCause(command, (metadata as Partial<EventMetadata> | undefined)?.$causationId)) return true
+        }
+      }
+      return false
     },
 
     append: (type, email, command) =>

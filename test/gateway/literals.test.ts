@@ -48,6 +48,18 @@ t.test('documents that differ in literals alone are one to the subgraph', async 
   t.same(Object.values(second.variables), ['2', 'yy'])
 })
 
+t.test('a variable may have a name that objects have', async (t) => {
+  const query = (name: string) => `query($${name}: Inner = { text: "d", list: [5] }) { echo(inner: $${name}) }`
+  for (const name of ['__proto__', 'constructor', 'toString', 'representations']) {
+    for (const given of ['{"text":"x"}', undefined]) {
+      const variables = given === undefined ? '{}' : `{"${name}":${given}}`
+      const { body } = await post(gateway.url, `{"query":${JSON.stringify(query(name))},"variables":${variables}}`)
+      const inner = given === undefined ? { text: 'd', list: [5] } : { text: 'x' }
+      t.same(JSON.parse(body.data?.echo ?? null), { inner, withDefault: 7 }, `${name}: ${given}`)
+    }
+  }
+})
+
 t.test('every form of a literal means what it meant', async (t) => {
   const variables = { v: 'var', i: 3, n: null, k: 'B' }
   const head =

@@ -311,7 +311,7 @@ t.test('documents that are all new do not fill the memory', async (t) => {
     compileRestricted: () => execute,
     countOf: () => () => {},
   })
-  const persisted = createPersistedQueries({ mode: 'apq', maxEntries: 1_000 })
+  const persisted = createPersistedQueries({ mode: 'apq', maxEntries: 1_000, maxTokens: 1_000 })
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   const used = () => {

@@ -58,6 +58,7 @@ t.test('no suggestions in production: they would tell the schema name by name', 
   const asked: [string, object?][] = [
     ['{ custome { id } }'],
     ['{ customer { firstnam } }'],
+    ['{ customer }'],
     ['{ country(i: "US") { id } }'],
     ['{ customer { ... on Custome { id } } }'],
     ['{ __typename @includ(if: true) }'],

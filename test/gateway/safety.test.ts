@@ -36,6 +36,9 @@ t.test('limits: exactly so much, and no more', (t) => {
   t.same(messages(nested(21)), ['The operation has 21 levels; at most 20 are allowed.'])
   t.same(messages(`{ ${'id '.repeat(300)} }`, { rootFields: 300 }), [])
   t.match(messages(`{ ${'id '.repeat(301)} }`, { rootFields: 301 }), ['301 fields'])
+  const unused = (fields: number) => `{ id } fragment F on Q { ${'me(a: 1) { id } '.repeat(fields / 2)} }`
+  t.same(messages(unused(300)), [])
+  t.same(messages(unused(302)), ['A fragment has 302 fields; at most 300 are allowed.'], 'though nothing uses it')
   t.match(messages('{ a: id b: id }', { aliases: 1 }), ['2 aliases'])
   t.match(messages('{ a ... on Query { b } ...F } fragment F on Query { c }', { rootFields: 2 }), ['3 root fields'])
   t.match(messages('{ a @include(if: true) @skip(if: true) }', { directives: 1 }), ['2 directives'])
@@ -215,6 +218,18 @@ t.test('the safe list runs what its manifest has, and nothing else', async (t) =
     t.equal(code(await post(url, { query: other, extensions })), 'QUERY_NOT_IN_SAFELIST')
     t.equal(code(await post(url, { extensions })), 'PERSISTED_QUERY_NOT_FOUND')
   }
+  // Whatever is longer is not parsed to its end, only to be refused.
+  const runs = (maxTokens: number, query: string) => {
+    const { resolve } = createPersistedQueries({
+      mode: 'safelist',
+      manifest: JSON.stringify(apollo),
+      maxEntries: 10,
+      maxTokens,
+    })
+    return resolve({ query, documentId: undefined, extensions: undefined })
+  }
+  t.ok(runs(5, body))
+  t.throws(() => runs(4, body), { message: 'This gateway runs only the documents of its list.' })
   for (const [manifest, what] of [
     ['{', 'not JSON'],
     ['[]', 'not an object'],
@@ -222,9 +237,15 @@ t.test('the safe list runs what its manifest has, and nothing else', async (t) =
     ['{"a":1}', 'entry 1'],
     ['{"a":"{ hello"}', 'entry "a" is no document'],
   ] as const) {
-    t.throws(() => createPersistedQueries({ mode: 'safelist', manifest, maxEntries: 10 }), new RegExp(what))
+    t.throws(
+      () => createPersistedQueries({ mode: 'safelist', manifest, maxEntries: 10, maxTokens: 100 }),
+      new RegExp(what),
+    )
   }
-  t.throws(() => createPersistedQueries({ mode: 'safelist', maxEntries: 10 }), /needs PERSISTED_QUERIES_MANIFEST/)
+  t.throws(
+    () => createPersistedQueries({ mode: 'safelist', maxEntries: 10, maxTokens: 100 }),
+    /needs PERSISTED_QUERIES_MANIFEST/,
+  )
 })
 
 t.test('a changed manifest is applied while the gateway runs; one that is no good is not', async (t) => {

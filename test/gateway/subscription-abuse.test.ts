@@ -31,14 +31,26 @@ function exchange(url: string, bytes: string, expected: RegExp): Promise<string>
   })
 }
 
-/** A WebSocket after `connection_init`. */
-async function initialised(t: Test, url: string): Promise<WebSocket> {
+async function opened(t: Test, url: string): Promise<WebSocket> {
   const socket = new WebSocket(url.replace('http', 'ws'), 'graphql-transport-ws')
   t.teardown(() => socket.terminate())
   await new Promise((resolve) => socket.once('open', resolve))
+  return socket
+}
+
+/** A WebSocket after `connection_init`. */
+async function initialised(t: Test, url: string): Promise<WebSocket> {
+  const socket = await opened(t, url)
   socket.send('{"type":"connection_init"}')
   await new Promise((resolve) => socket.once('message', resolve))
   return socket
+}
+
+async function closed(socket: WebSocket): Promise<{ readonly code: number; readonly reason: string }> {
+  const [code, reason] = await new Promise<[number, string]>((resolve) =>
+    socket.once('close', (...[code, reason]) => resolve([code, String(reason)])),
+  )
+  return { code, reason }
 }
 
 const subscribe = (id: string, query: string) => JSON.stringify({ id, type: 'subscribe', payload: { query } })
@@ -203,12 +215,6 @@ t.test('a client that sends pings and reads nothing is not read either', async (
 
 t.test('a message that is too much is refused before it is parsed, and large ones count as requests', async (t) => {
   const { url } = await start(t, 'sse', { rateLimits: { perMinute: 30 }, bodyValueLimit: 1_000 })
-  const closed = async (socket: WebSocket) => {
-    const [code, reason] = await new Promise<[number, string]>((resolve) =>
-      socket.once('close', (...[code, reason]) => resolve([code, String(reason)])),
-    )
-    return { code, reason }
-  }
   for (const payload of [`{"a":${'['.repeat(2_000)}${']'.repeat(2_000)}}`, `{"a":[${'1,'.repeat(2_000)}1]}`]) {
     for (const type of ['ping', 'subscribe']) {
       const socket = await initialised(t, url)
@@ -224,6 +230,28 @@ t.test('a message that is too much is refused before it is parsed, and large one
   for (let sent = 0; sent < 60; sent++) socket.send(`{"type":"ping","payload":{"a":"${'x'.repeat(100_000)}"}}`)
   t.match(await closed(socket), { code: 1013 })
   t.ok(pongs <= 26, `${pongs} were answered`)
+})
+
+t.test('headers of connection_init are no longer than those of a request', async (t) => {
+  // Each operation passes them on to the subgraphs, which would hang up on them: that counts as a failure of theirs.
+  const { url } = await start(t)
+  const many = Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`x-header-${index}`, 'x'.repeat(60)]))
+  for (const headers of [{ store: 'x'.repeat(17_000) }, { [`x-${'x'.repeat(17_000)}`]: '' }, many]) {
+    for (const payload of [headers, { headers }]) {
+      const socket = await opened(t, url)
+      socket.send(JSON.stringify({ type: 'connection_init', payload }))
+      t.match(await closed(socket), { code: 4403 })
+    }
+  }
+  const socket = await opened(t, url)
+  socket.send(
+    JSON.stringify({
+      type: 'connection_init',
+      payload: { authorization: 'x'.repeat(8_000), more: [1, 'x'.repeat(20_000)] },
+    }),
+  )
+  const answer = await new Promise((resolve) => socket.once('message', (data) => resolve(String(data))))
+  t.equal(answer, '{"type":"connection_ack"}')
 })
 
 t.test('a client that sends without end is read a few messages at a time', async (t) => {

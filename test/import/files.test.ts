@@ -259,6 +259,8 @@ t.test('bcrypt, as Magento 1 writes it', async (t) => {
   t.ok(await verifyMagentoPassword('U*U', openwall))
   t.notOk(await verifyMagentoPassword('U*u', openwall))
   t.ok(await verifyMagentoPassword('U*U', `${openwall.replace('$2a$', '$2y$')}:0`))
+  t.ok(await verifyMagentoPassword('U*U', openwall.replace('$2a$', '$2x$')), 'of an old crypt_blowfish')
+  t.notOk(await verifyMagentoPassword('password', openwall.replace('$2a$', '$2x$')))
   t.notOk(isMagentoHash('$2y$31$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW'), 'years of work')
   const { hash } = await import('bcryptjs')
   const hashes = [(await hash(PASSWORD, 4)).replace('$2b$', '$2y$'), `${await hash(PASSWORD, 4)}:0`]

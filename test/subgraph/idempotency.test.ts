@@ -55,6 +55,68 @@ t.test('createCustomer', async (t) => {
   t.ok(await signIn(send, email))
 })
 
+t.test('createCustomer again shows what was registered, and nothing that the account got later', async (t) => {
+  // Whoever registers an address first need not be the one who has it.
+  const email = freshEmail()
+  const query = `mutation($input: CustomerInput!) { createCustomer(input: $input) { customer {
+    id firstname taxvat default_billing addresses { city } } } }`
+  const request = {
+    variables: { input: { firstname: 'Ann', lastname: 'Lee', email, password: PASSWORD } },
+    headers: key('a'),
+  }
+  const first = await send(query, request)
+  t.equal(first.errors, undefined)
+  const token = await signIn(send, email)
+  const changes = [
+    `mutation { changeCustomerPassword(currentPassword: "${PASSWORD}", newPassword: "N3w-password") { id } }`,
+    'mutation { updateCustomer(input: { firstname: "Bea", taxvat: "DE1" }) { customer { id } } }',
+  ]
+  for (const change of changes) t.equal((await send(change, { token })).errors, undefined)
+  const input = { ...TEXAN, default_billing: true }
+  t.equal((await send(CREATE_ADDRESS, { token, variables: { input } })).errors, undefined)
+  t.same(await send(query, request), first)
+  const staffs = query.replace('taxvat', 'admin_assistance_actions { total_count }')
+  t.match((await send(staffs, request)).errors, [{ extensions: { category: 'graphql-authorization' } }])
+})
+
+t.test('confirmEmail again is answered until the account changes', async (t) => {
+  const confirming = await startSubgraph(t, { folder, store: { account: { confirmationRequired: true } } })
+  const email = freshEmail()
+  const input = { firstname: 'Ann', lastname: 'Lee', email, password: PASSWORD }
+  const register = 'mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id } } }'
+  const { data } = await confirming.send(register, { variables: { input } })
+  let asked = ''
+  for await (const event of eventStore.readStream(`customer-${data.createCustomer.customer.id}`)) asked = event.id
+  const confirm = `mutation { confirmEmail(input: { email: "${email}", confirmation_key: "${tokens.of('confirm-account', asked)}" }) {
+    customer { email firstname addresses { city } } } }`
+  const first = await confirming.send(confirm, { headers: key('a') })
+  t.equal(first.errors, undefined)
+  t.same(await confirming.send(confirm, { headers: key('a') }), first)
+  const token = await signIn(confirming.send, email)
+  await confirming.send(CREATE_ADDRESS, { token, variables: { input: TEXAN } })
+  t.match((await confirming.send(confirm, { headers: key('a') })).errors, [
+    { message: 'The account is already active.' },
+  ])
+})
+
+t.test('subscribeEmailToNewsletter does not tell who is a customer', async (t) => {
+  const { email } = await signUp(send)
+  const answers = async (email: string) => {
+    const subscribe = `mutation { subscribeEmailToNewsletter(email: "${email}") { status } }`
+    const given: object[] = []
+    for (const headers of [key('a'), key('a'), key('b'), key('b'), undefined]) {
+      const { data, errors } = await send(subscribe, headers && { headers })
+      given.push(errors?.[0]?.message ?? data)
+    }
+    return given
+  }
+  const done = { subscribeEmailToNewsletter: { status: 'SUBSCRIBED' } }
+  const already = 'This email address is already subscribed.'
+  const expected = [done, done, already, already, already]
+  t.same(await answers(email), expected)
+  t.same(await answers(freshEmail()), expected)
+})
+
 t.test('createCustomerAddress, updateCustomer, changeCustomerPassword', async (t) => {
   const { token, id, email } = await signUp(send)
   const length = async () => {

@@ -1,5 +1,6 @@
 /** The subgraph as its gateway and its operator see it: entities, errors, and the traps of compiled documents. */
 import { generateKeyPairSync } from 'node:crypto'
+import { parse } from 'graphql'
 import t from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
@@ -111,6 +112,33 @@ t.test('what can not be executed', async (t) => {
     headers: { 'content-type': 'application/json' },
   })
   t.equal(malformed.statusCode, 400)
+})
+
+t.test('a document is a text of GraphQL, and not the JSON of its syntax tree', async (t) => {
+  // Mercurius takes both, and a tree may be one that no parser makes.
+  const closed = await startSubgraph(t, { introspection: false })
+  const tree = JSON.parse(JSON.stringify(parse('{ _service { sdl } }', { noLocation: true })))
+  const plain = JSON.stringify(tree)
+  tree.definitions[0].selectionSet.selections[0].name.value = ['_service']
+  for (const query of [
+    plain,
+    JSON.stringify(tree),
+    ` \n${plain}`,
+    '5',
+    '-1.5e3',
+    'null',
+    'true',
+    'false',
+    '[]',
+    '{}',
+    '"a"',
+  ]) {
+    for (let i = 0; i < 3; i++) {
+      const answer = await closed.send(query)
+      t.equal(answer.status, 400, query.slice(0, 40))
+      t.match(answer, { data: undefined, errors: [{ message: /^Syntax Error: / }] })
+    }
+  }
 })
 
 t.test('an operation is answered once compiled as it was at first', async (t) => {
