@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
 import { openReadModel } from '../../projections/open-read-model.ts'
-import { runCommandLine } from '../support/commands.ts'
+import { runCommand } from '../support/commands.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
@@ -60,7 +60,7 @@ for (const [name, placeOf] of Object.entries(PLACES)) {
     await until('all are in their documents', async () => (await documents()).every((document) => document !== null))
     await until('complete', async () => (await readModel.getCheckpoint())?.complete === true)
     const command = async (script: string, ...args: string[]) => {
-      const ended = await runCommandLine(folder, [script, ...args], env)
+      const ended = await runCommand(folder, [script, ...args], env)
       t.notMatch(ended.output, /^\s+at /m, `${script} ${args}: no stack`)
       return ended
     }

@@ -11,7 +11,7 @@ import { isSkipped } from '../../projections/skips.ts'
 import { createApplier } from '../../projections/worker/apply-events.ts'
 import { createProjectionMetrics } from '../../projections/worker/metrics.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
-import { runCommandLine } from '../support/commands.ts'
+import { runCommand } from '../support/commands.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { until } from '../support/until.ts'
 import { collect } from './support.ts'
@@ -40,7 +40,7 @@ async function startStuck(t: Test) {
     await eventStore.close()
   })
   await projection.caughtUp()
-  const parked = (...args: string[]) => runCommandLine(folder, ['parked', ...args])
+  const parked = (...args: string[]) => runCommand(folder, ['parked', ...args])
   return { id, token, subgraph, eventStore, readModel, projection, parked }
 }
 

@@ -3,7 +3,7 @@ import '../support/needs-redis.ts'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openEventStore } from '../../eventstore/open-event-store.ts'
-import { runCommandLine } from '../support/commands.ts'
+import { runCommand } from '../support/commands.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, temporaryFolder } from '../support/graph.ts'
 import { freePort } from '../support/ports.ts'
@@ -101,8 +101,7 @@ t.test('further behind than the bound it is not ready', async (t) => {
 
 t.test('arguments and stores that do not fit are told in one line', async (t) => {
   const folder = await temporaryFolder(t)
-  const say = (args: string[], env: Record<string, string> = {}) =>
-    runCommandLine(folder, ['projections', ...args], env)
+  const say = (args: string[], env: Record<string, string> = {}) => runCommand(folder, ['projections', ...args], env)
   t.match(await say(['--mode', 'alone']), {
     code: 2,
     output: /^error: option '--mode <mode>' argument 'alone' is invalid\. Allowed choices are catch-up, group\..*\n$/,

@@ -8,7 +8,7 @@ import type { ReadModel } from '../../projections/read-model.ts'
 import { compareGenerations, type Difference } from '../../projections/rebuild.ts'
 import { FILTER, startProjection } from '../../projections/worker/worker.ts'
 import { fillLog } from '../bench/log.ts'
-import { runCommandLine } from '../support/commands.ts'
+import { runCommand } from '../support/commands.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
@@ -33,7 +33,7 @@ async function startStores(t: Test, kind: 'sqlite' | 'redis') {
     eventStore,
     open,
     start: (...args: string[]) => startProcess(t, 'rebuild', folder, urls, args),
-    rebuild: (...args: string[]) => runCommandLine(folder, ['rebuild', ...args], urls),
+    rebuild: (...args: string[]) => runCommand(folder, ['rebuild', ...args], urls),
   }
 }
 
@@ -285,7 +285,7 @@ t.test('without the event store nothing is begun', async (t) => {
   await server.stop()
   const env = { ...urls, EVENTSTORE_URL: server.url }
   for (const args of [[], ['--verify']]) {
-    t.match(await runCommandLine(folder, ['rebuild', ...args], env), {
+    t.match(await runCommand(folder, ['rebuild', ...args], env), {
       code: 1,
       output: /^error: The event store does not answer: .*\n$/,
     })

@@ -8,7 +8,7 @@ import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { roomFor } from '../../projections/rebuild.ts'
 import { aCheckpoint, aDocument } from '../contract/read-model.ts'
-import { runCommandLine } from '../support/commands.ts'
+import { runCommand } from '../support/commands.ts'
 import { environment, openTestLog, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
@@ -65,7 +65,7 @@ t.test('Redis: a rebuild starts only if there is room', async (t) => {
   t.match(await roomFor(readModel, undefined), { hasRoom: false, live: { limit: { name: 'maxmemory' } } })
   const { EVENTSTORE_URL = '' } = environment(folder)
   const env = { EVENTSTORE_URL, READMODEL_URL: redis.url }
-  const refused = await runCommandLine(folder, ['rebuild'], env)
+  const refused = await runCommand(folder, ['rebuild'], env)
   t.equal(refused.code, 1)
   t.match(
     refused.output,

@@ -25,7 +25,7 @@ import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { aKey, aLog, KINDS } from '../audit/proof/support.ts'
 import { auditor, json } from '../audit/support.ts'
-import { runCommandLine } from '../support/commands.ts'
+import { runCommand } from '../support/commands.ts'
 import { CREATE_ADDRESS, environment, PASSWORD, signIn, startSubgraph, TEXAN } from '../support/graph.ts'
 import { history, recorded } from '../support/histories.ts'
 import { until } from '../support/until.ts'
@@ -286,7 +286,7 @@ for (const kind of KINDS) {
     await t.test('rebuilt', async (t) => {
       const { folder, url } = both.log
       const env = { EVENTSTORE_URL: url, KEYS_URL: `sqlite:${join(folder, 'events-keys.db')}` }
-      t.match(await runCommandLine(folder, ['rebuild'], env), { code: 0, output: /Generation 2 is live/ })
+      t.match(await runCommand(folder, ['rebuild'], env), { code: 0, output: /Generation 2 is live/ })
       const rebuilt = await openReadModel(environment(folder).READMODEL_URL as string, { generation: 2 })
       t.teardown(() => rebuilt.close())
       t.strictSame(settled(await rebuilt.documents(IDS)), settled(await today.readModel.documents(IDS)))

@@ -11,14 +11,14 @@ import { openLog } from '../../../eventstore/open-event-store.ts'
 import { type EventStore, EventStoreUnavailable } from '../../../eventstore/port.ts'
 import { foldCustomer } from '../../../projections/fold.ts'
 import { loadConfiguration } from '../../../runtime/configuration.ts'
-import { runCommandLine } from '../../support/commands.ts'
+import { runCommand } from '../../support/commands.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../../support/graph.ts'
 import { until } from '../../support/until.ts'
 
 const hex = () => randomBytes(32).toString('hex')
 
 const keys = (folder: string, env: Record<string, string>, ...args: string[]) =>
-  runCommandLine(folder, ['keys', ...args], env)
+  runCommand(folder, ['keys', ...args], env)
 
 t.test('a master key unwraps what it wrapped, as what it was, and nothing else', (t) => {
   const [key, other] = [localMasterKey(randomBytes(32)), localMasterKey(randomBytes(32))]
