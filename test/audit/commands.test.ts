@@ -10,6 +10,7 @@ import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts
 import { emailKeyOf } from '../../schema/email-key.ts'
 import type { DomainEvent } from '../../schema/events.ts'
 import { appendHistories, collect, someHistories } from '../projections/support.ts'
+import { runCommandHere } from '../support/commands.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
@@ -441,20 +442,15 @@ t.test('records of access whose time is over are shown nowhere', async (t) => {
   t.notMatch((await strict('export')).output, /AccessRecorded/)
 })
 
-t.test('as a process', async (t) => {
+t.test('by the command line', async (t) => {
   const folder = await temporaryFolder(t)
   const { EVENTSTORE_URL = '' } = environment(folder)
   await startAudit(t, EVENTSTORE_URL)
-  const run = async (...args: string[]) => {
-    const started = startProcess(t, 'audit', folder, { EMAIL_HASH_KEY }, args)
-    return { code: await started.ended, output: started.output() }
-  }
-  const [usage, history, exported, refused] = await Promise.all([
-    run(),
-    run('history', EMAIL),
-    run('export', '--format', 'csv'),
-    run('history', 'nobody@example.com'),
-  ])
+  const here = (...args: string[]) => runCommandHere(folder, ['audit', ...args], { EMAIL_HASH_KEY })
+  const [usage, history] = [await here(), await here('history', EMAIL)]
+  const refused = await here('history', 'nobody@example.com')
+  const exporting = startProcess(t, 'audit', folder, { EMAIL_HASH_KEY }, ['export', '--format', 'csv'])
+  const exported = { code: await exporting.ended, output: exporting.output() }
   t.match(usage, { code: 0, output: /^Usage: customers audit / })
   t.match(history, { code: 0, output: /CustomerRegistered {2}by customer:7/ })
   t.match(exported, { code: 0, output: /exporting: 10 events/ })
