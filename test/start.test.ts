@@ -3,9 +3,11 @@ import { readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
+import { simpleParser } from 'mailparser'
 import t from 'tap'
+import { filesIn } from './mail/support.ts'
 import { runCommandHere } from './support/commands.ts'
-import { client, signIn, temporaryFolder } from './support/graph.ts'
+import { client, freshEmail, signIn, signUp, temporaryFolder } from './support/graph.ts'
 import { freePort } from './support/ports.ts'
 import { startProcess, untilReady } from './support/processes.ts'
 import { until } from './support/until.ts'
@@ -103,6 +105,22 @@ t.test('prints what there is, serves it, keeps the data over a restart', async (
   const page = await fetch(url, { headers: { accept: 'text/html' } })
   t.match(page.headers.get('content-type'), /text\/html/)
   t.notMatch(await page.text(), /<(script|link)[^>]+(src|href)="?https?:/, 'the editor needs no network')
+
+  await t.test('says where mails go, and sends them', async (t) => {
+    t.match(first.output(), `Mail       ${join(folder, 'mail')} (.eml files)`)
+    const { email } = await signUp(send, freshEmail())
+    await send('mutation($email: String!) { requestPasswordResetEmail(email: $email) }', { variables: { email } })
+    const files = () => filesIn(folder, 'reset-password')
+    await until('the mail is there', async () => (await files()).length === 1)
+    const mail = await simpleParser(readFileSync(join(folder, 'mail', (await files())[0] ?? '')))
+    t.match(mail, { to: { value: [{ name: 'Ann Lee', address: email }] } })
+    const [, resetPasswordToken = ''] = /token=(\w+)/.exec(mail.text ?? '') ?? []
+    const reset = await send(
+      'mutation($email: String!, $token: String!) { resetPassword(email: $email, resetPasswordToken: $token, newPassword: "N3w-password") }',
+      { variables: { email, token: resetPasswordToken } },
+    )
+    t.same(reset.data, { resetPassword: true })
+  })
 
   await send('mutation { updateCustomer(input: { firstname: "Vera" }) { customer { id } } }', { token })
   t.equal(await first.end('SIGTERM'), 0)
