@@ -36,10 +36,14 @@ const poison = (type = 'CustomerKnighted') => ({
 const textOf = (body: string) => body.replace(/<[^>]+>/g, ' ').replace(/\s+/g, ' ')
 
 const untilEnded = (visitor: Visitor) =>
-  until('it ends', async () => {
-    const { body } = await visitor.get('/operations/generations')
-    return !/The running/.test(body) && textOf(body)
-  })
+  until(
+    'it ends',
+    async () => {
+      const { body } = await visitor.get('/operations/generations')
+      return !/The running/.test(body) && textOf(body)
+    },
+    { everyMs: 100 },
+  )
 
 t.test('the states of a projection', async (t) => {
   const measure = (second: number, commit: bigint, events: number, seconds = second): Measure => ({

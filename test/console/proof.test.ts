@@ -42,10 +42,14 @@ async function start(t: Test, env: Readonly<Record<string, string>> = {}) {
 
 /** Asks again until the job has ended. */
 const ended = (get: (url: string) => Promise<{ readonly body: string }>, url: string) =>
-  until('the job has ended', async () => {
-    const { body } = await get(url)
-    return !/is running/.test(body) && body
-  })
+  until(
+    'the job has ended',
+    async () => {
+      const { body } = await get(url)
+      return !/is running/.test(body) && body
+    },
+    { everyMs: 50 },
+  )
 
 t.test('proof, without scripts', async (t) => {
   const { signIn, options, folder, id, key } = await start(t)
