@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { cp, mkdir, readdir, readFile, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { CliCommand } from '../bin/command-line/cli-command.ts'
 import { markdown } from '../bin/command-line/documentation.ts'
 import { allCommands, createProgram } from '../bin/command-line/program.ts'
@@ -42,25 +42,33 @@ function run(folder: string, args: readonly string[], env: Record<string, string
 
 const wordsOf = (command: CliCommand) => command.path.split(' ').slice(1)
 
-/** What is given to a process: each way in which one starts and ends. The others are run here, by the same program. */
+/** What is given to a process: each way in which one starts and ends. The others are run here alone, by the same program. */
 const AS_PROCESSES = [
   '--help',
   'subgraph --help',
   'audit --help',
   'audit history --help',
   'keys rotat',
-  'healthcheck http://127.0.0.1:1/readyz',
   'compose none.yaml',
   'audit check none.json --key none.pem',
 ]
-const runLine = (folder: string, line: string, env: Record<string, string> = {}): Promise<Ended> =>
-  (AS_PROCESSES.includes(line) ? run : runCommandHere)(folder, line.split(' '), env)
+/** It is not awaited, so that it can't be run here. */
+const ONLY_AS_PROCESS = 'healthcheck http://127.0.0.1:1/readyz'
+
+async function runLine(t: Test, folder: string, line: string, env: Record<string, string> = {}): Promise<Ended> {
+  if (line === ONLY_AS_PROCESS) return run(folder, line.split(' '), env)
+  const here = await runCommandHere(folder, line.split(' '), env)
+  if (AS_PROCESSES.includes(line)) {
+    t.match(here, await run(folder, line.split(' '), env), `${line}: it ends here as in a process`)
+  }
+  return here
+}
 
 t.test('--help of every command: what it does, its options, examples, exit codes; nothing else happens', async (t) => {
   const folder = await temporaryFolder(t)
   t.ok(commands.length > 30)
   for (const command of commands) {
-    const { code, stdout, stderr } = await runLine(folder, [...wordsOf(command), '--help'].join(' '))
+    const { code, stdout, stderr } = await runLine(t, folder, [...wordsOf(command), '--help'].join(' '))
     t.match({ code, stderr }, { code: 0, stderr: '' }, command.path)
     t.ok(stdout.startsWith(`Usage: ${command.path} `), command.path)
     for (const { long } of command.options) t.ok(stdout.includes(long ?? ''), `${command.path} ${long}`)
@@ -129,7 +137,7 @@ t.test('wrong usage: one line that names the nearest, exit code 2, and nothing i
     ['config --for nobody', /'nobody' is invalid\. Allowed choices are start,/],
   ] as const
   for (const [line, message] of lines) {
-    const { code, stdout, stderr } = await runLine(folder, line)
+    const { code, stdout, stderr } = await runLine(t, folder, line)
     t.equal(code, 2, line)
     t.equal(stdout, '', line)
     t.equal(stderr.trim().split('\n').length, 1, stderr)
@@ -154,7 +162,7 @@ t.test('what fails has exit code 1', async (t) => {
     ['samples', { SUBGRAPH_URL_CUSTOMERS: 'nonsense' }, /^error: SUBGRAPH_URL_CUSTOMERS: "nonsense" can't be used/],
   ] as const
   for (const [line, env, message] of lines) {
-    const { code, stderr } = await runLine(folder, line, env)
+    const { code, stderr } = await runLine(t, folder, line, env)
     t.equal(code, 1, `${line}: ${stderr}`)
     t.match(stderr, message)
   }

@@ -390,14 +390,14 @@ t.test('an address that was given up is told by whose it was', async (t) => {
   await t.rejects(audit('history', EMAIL), { message: 'Nobody has this e-mail address now; customer 7 had it before.' })
 })
 
-t.test('a log of some thousand events', async (t) => {
+t.test('a log of several pages', async (t) => {
   const eventStore = await openEventStore(await (stores.SQLite as (t: Test) => Promise<string>)(t))
   t.teardown(() => eventStore.close())
-  const histories = someHistories(500)
+  const histories = someHistories(200)
   await appendHistories(eventStore, histories)
   const audit = auditor(eventStore)
   const all = await collect(eventStore.readAll())
-  t.ok(all.length > 3_000)
+  t.ok(all.length > 1_000, 'a page has 500 events')
   const lines = json(await audit('export'))
   t.same(
     lines.map(({ id, position }) => `${id} ${position}`),
@@ -408,7 +408,7 @@ t.test('a log of some thousand events', async (t) => {
   const seen = new Set(rows.map(({ eventId }) => eventId))
   t.equal(seen.size, all.length + 1, 'the reveal itself is in the log by then')
   const changes = []
-  for (const id of [1, 7, 499]) {
+  for (const id of [1, 7, 199]) {
     for (const entry of json(await audit('history', String(id), '--json', '--reveal', '--reason', 'x'))) {
       for (const { field, from, to } of entry.changes) changes.push({ id: entry.id, field, from, to })
     }
