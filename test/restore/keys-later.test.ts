@@ -16,11 +16,14 @@ t.test('keys that can be compared only later', builtIn('it is empty after a rest
   const { send, readModel } = await startSubgraph(t, { folder, env })
   const { id } = await signUp(send)
   await until('it is projected', async () => (await readModel.documents([id]))[0] !== null)
-  const start = (scripts: readonly string[], different: Record<string, string>) =>
+  const scripts = ['subgraph', 'projections', 'mail']
+  const variables = ['SUBGRAPH_PORT', 'PROJECTIONS_PORT', 'MAIL_PORT']
+  /** Each on its way to the event store, which is away. */
+  const start = (different: Record<string, string>) =>
     Promise.all(
-      scripts.map(async (script) => {
+      scripts.map(async (script, index) => {
         const port = await freePort()
-        const ports = { [`${script.toUpperCase()}_PORT`]: String(port) }
+        const ports = { [variables[index] as string]: String(port) }
         const started = startProcess(t, script, folder, { ...env, LOG_LEVEL: 'silent', ...ports, ...different })
         return { script, started, url: `http://127.0.0.1:${port}` }
       }),
@@ -35,15 +38,14 @@ t.test('keys that can be compared only later', builtIn('it is empty after a rest
     }
   }
 
-  t.comment('on their way to the event store, which is away')
   await server.stop()
-  const wrong = await start(['subgraph', 'projections', 'mail'], { MASTER_KEY: 'ab'.repeat(32) })
+  const wrong = await start({ MASTER_KEY: 'ab'.repeat(32) })
   await untilUp(wrong)
   await server.start()
   await assertEnded(wrong, /^error: MASTER_KEY: the keys are wrapped by the master key /)
 
-  t.comment('a log that is lost while it runs: that is found in one place for all')
-  const right = await start(['projections'], {})
+  t.comment('a log that is lost while they run')
+  const right = await start({})
   await untilUp(right)
   await restore(server, [])
   await assertEnded(right, /^error: KEYS_URL: the key store has the keys of a log, but this log is new/)
