@@ -3,8 +3,11 @@
  * what is loaded here. `processes.ts` starts processes, for those that serve, are killed, or whose way of starting is tested.
  */
 import { Console } from 'node:console'
+import { join } from 'node:path'
 import { Writable } from 'node:stream'
+import { pathToFileURL } from 'node:url'
 import { main } from '../../bin/customers.ts'
+import { lazily } from '../../runtime/lazily.ts'
 import { environment } from './graph.ts'
 
 export interface Ended {
@@ -21,6 +24,17 @@ const EVENTS = ['SIGTERM', 'SIGINT', 'unhandledRejection'] as const
 /** Where a process would have ended. */
 const END = new Error('the command has ended')
 
+/**
+ * The other files of this process are loaded while the first one is tested already (see run-files.ts). A command changes
+ * what they are found by and read, so it waits for them.
+ */
+const allLoaded = lazily(async () => {
+  for (const file of process.env.TEST_MORE_FILES?.split(':') ?? []) {
+    await import(pathToFileURL(join(import.meta.dirname, '../..', file)).href)
+  }
+  await new Promise(setImmediate)
+})
+
 /** The working directory, the environment and the streams belong to one command at a time. */
 let last: Promise<unknown> = Promise.resolve()
 
@@ -35,7 +49,9 @@ export function runCommandHere(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<Ended> {
-  const running = last.then(() => runNow(folder, args, { PATH: process.env.PATH, ...environment(folder), ...env }))
+  const running = last
+    .then(allLoaded)
+    .then(() => runNow(folder, args, { PATH: process.env.PATH, ...environment(folder), ...env }))
   last = running.catch(() => {})
   return running
 }
