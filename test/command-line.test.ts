@@ -1,13 +1,12 @@
 /** The command line as a whole: help, versions, wrong usage, exit codes, and the documentation that is made of it. */
 import { spawn, spawnSync } from 'node:child_process'
 import { cp, mkdir, readdir, readFile, symlink } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import type { CommanderError } from 'commander'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { CliCommand } from '../bin/command-line/cli-command.ts'
 import { markdown } from '../bin/command-line/documentation.ts'
 import { allCommands, createProgram } from '../bin/command-line/program.ts'
+import { runCommand } from './support/commands.ts'
 import { temporaryFolder } from './support/graph.ts'
 import { KEYS } from './support/keys.ts'
 import { freePort } from './support/ports.ts'
@@ -41,44 +40,35 @@ function run(folder: string, args: readonly string[], env: Record<string, string
   return new Promise((resolve) => child.on('close', (code) => resolve({ code, ...output })))
 }
 
-/** Some at once, as many as the machine has room for. */
-async function each<Item>(items: readonly Item[], work: (item: Item) => Promise<void>): Promise<void> {
-  const left = [...items]
-  const workers = Array.from({ length: availableParallelism() }, async () => {
-    for (let item = left.shift(); item !== undefined; item = left.shift()) await work(item)
-  })
-  await Promise.all(workers)
-}
-
 const wordsOf = (command: CliCommand) => command.path.split(' ').slice(1)
 
-/** Those whose help is asked of a process: each way in which one starts. That of the others comes from the same program here. */
-const AS_PROCESSES = ['customers', 'customers subgraph', 'customers audit', 'customers audit history']
+/** What is given to a process: each way in which one starts and ends. The others are run in the process that commands share alone, by the same program. */
+const AS_PROCESSES = [
+  '--help',
+  'subgraph --help',
+  'audit --help',
+  'audit history --help',
+  'keys rotat',
+  'compose none.yaml',
+  'audit check none.json --key none.pem',
+]
+/** It is not awaited, so that it can't be run there. */
+const ONLY_AS_PROCESS = 'healthcheck http://127.0.0.1:1/readyz'
 
-/** What `bin/customers.ts` does with the words, without a process. */
-async function runHere(args: readonly string[]): Promise<Ended> {
-  const parsed = createProgram()
-  const output = { stdout: '', stderr: '' }
-  for (const each of [parsed, ...allCommands(parsed)]) {
-    each.configureOutput({
-      writeOut: (text) => {
-        output.stdout += text
-      },
-      writeErr: (text) => {
-        output.stderr += text
-      },
-    })
+async function runLine(t: Test, folder: string, line: string, env: Record<string, string> = {}): Promise<Ended> {
+  if (line === ONLY_AS_PROCESS) return run(folder, line.split(' '), env)
+  const here = await runCommand(folder, line.split(' '), env)
+  if (AS_PROCESSES.includes(line)) {
+    t.match(here, await run(folder, line.split(' '), env), `${line}: it ends here as in a process`)
   }
-  const ended = await parsed.parseAsync(args, { from: 'user' }).catch((error: CommanderError) => error)
-  return { code: 'exitCode' in ended ? ended.exitCode : null, ...output }
+  return here
 }
 
 t.test('--help of every command: what it does, its options, examples, exit codes; nothing else happens', async (t) => {
   const folder = await temporaryFolder(t)
   t.ok(commands.length > 30)
-  await each(commands, async (command) => {
-    const args = [...wordsOf(command), '--help']
-    const { code, stdout, stderr } = AS_PROCESSES.includes(command.path) ? await run(folder, args) : await runHere(args)
+  for (const command of commands) {
+    const { code, stdout, stderr } = await runLine(t, folder, [...wordsOf(command), '--help'].join(' '))
     t.match({ code, stderr }, { code: 0, stderr: '' }, command.path)
     t.ok(stdout.startsWith(`Usage: ${command.path} `), command.path)
     for (const { long } of command.options) t.ok(stdout.includes(long ?? ''), `${command.path} ${long}`)
@@ -86,7 +76,7 @@ t.test('--help of every command: what it does, its options, examples, exit codes
     for (const name of command.details.variables ?? []) t.ok(stdout.includes(name), `${command.path}: ${name}`)
     t.match(stdout, /^Examples:\n {2}\S/m, command.path)
     t.match(stdout, /^Exit codes:\n {2}0 +\S.*\n {2}1 +\S.*\n {2}2 +\S/m, command.path)
-  })
+  }
   t.same(await readdir(folder), [], 'nothing is written')
 })
 
@@ -116,68 +106,66 @@ t.test('every example is a command line that is accepted', async (t) => {
 t.test('--version', async (t) => {
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
   const folder = await temporaryFolder(t)
-  for (const args of [['--version'], ['-V'], ['rebuild', '--version'], ['audit', 'history', '--version']]) {
-    t.same(await run(folder, args), { code: 0, stdout: `${version}\n`, stderr: '' }, args.join(' '))
+  const printed = { code: 0, stdout: `${version}\n`, stderr: '' }
+  t.same(await run(folder, ['--version']), printed)
+  for (const args of [['-V'], ['rebuild', '--version'], ['audit', 'history', '--version']]) {
+    t.match(await runCommand(folder, args), printed, args.join(' '))
   }
 })
 
 t.test('without a command the help is printed', async (t) => {
   const folder = await temporaryFolder(t)
   t.match(await run(folder, []), { code: 0, stdout: /^Usage: customers /, stderr: '' })
-  t.match(await run(folder, ['audit']), { code: 0, stdout: /^Usage: customers audit /, stderr: '' })
+  t.match(await runCommand(folder, ['audit']), { code: 0, stdout: /^Usage: customers audit /, stderr: '' })
 })
 
 t.test('wrong usage: one line that names the nearest, exit code 2, and nothing is done', async (t) => {
   const folder = await temporaryFolder(t)
-  await each(
-    [
-      ['strat', /unknown command 'strat'; did you mean start\? See customers --help$/],
-      ['history 1', /unknown command 'history'; did you mean audit history\?/],
-      ['audit histry 1', /unknown command 'histry'; did you mean history\? See customers audit --help$/],
-      ['keys rotat', /unknown command 'rotat'; did you mean rotate\?/],
-      ['parked shw 7', /unknown command 'shw'; did you mean show\?/],
-      ['rebuild --verfy', /unknown option '--verfy'; did you mean --verify\?/],
-      ['start --hlep', /unknown option '--hlep'; did you mean --help\?/],
-      ['secrets --what', /unknown option '--what'/],
-      ['gateway now', /too many arguments for 'gateway'/],
-      ['plan', /missing required argument 'file'/],
-      ['token --scope customers:read', /required option '--subject <name>' not specified/],
-      ['projections --mode', /option '--mode <mode>' argument missing/],
-      ['config --for nobody', /'nobody' is invalid\. Allowed choices are start,/],
-    ] as const,
-    async ([line, message]) => {
-      const { code, stdout, stderr } = await run(folder, line.split(' '))
-      t.equal(code, 2, line)
-      t.equal(stdout, '', line)
-      t.equal(stderr.trim().split('\n').length, 1, stderr)
-      t.match(stderr.trim(), message)
-    },
-  )
+  const lines = [
+    ['strat', /unknown command 'strat'; did you mean start\? See customers --help$/],
+    ['history 1', /unknown command 'history'; did you mean audit history\?/],
+    ['audit histry 1', /unknown command 'histry'; did you mean history\? See customers audit --help$/],
+    ['keys rotat', /unknown command 'rotat'; did you mean rotate\?/],
+    ['parked shw 7', /unknown command 'shw'; did you mean show\?/],
+    ['rebuild --verfy', /unknown option '--verfy'; did you mean --verify\?/],
+    ['start --hlep', /unknown option '--hlep'; did you mean --help\?/],
+    ['secrets --what', /unknown option '--what'/],
+    ['gateway now', /too many arguments for 'gateway'/],
+    ['plan', /missing required argument 'file'/],
+    ['token --scope customers:read', /required option '--subject <name>' not specified/],
+    ['projections --mode', /option '--mode <mode>' argument missing/],
+    ['config --for nobody', /'nobody' is invalid\. Allowed choices are start,/],
+  ] as const
+  for (const [line, message] of lines) {
+    const { code, stdout, stderr } = await runLine(t, folder, line)
+    t.equal(code, 2, line)
+    t.equal(stdout, '', line)
+    t.equal(stderr.trim().split('\n').length, 1, stderr)
+    t.match(stderr.trim(), message)
+  }
   t.same(await readdir(folder), [], 'nothing is written')
 })
 
 t.test('what fails has exit code 1', async (t) => {
   const folder = await temporaryFolder(t)
-  await each(
+  const lines = [
+    ['healthcheck http://127.0.0.1:1/readyz', {}, /does not answer/],
+    ['healthcheck nonsense', {}, /can't be asked/],
+    ['compose none.yaml', {}, /none\.yaml: ENOENT/],
+    ['plan none.graphql', {}, /ENOENT/],
+    ['audit check none.json --key none.pem', {}, /"none\.pem" can't be read/],
     [
-      ['healthcheck http://127.0.0.1:1/readyz', {}, /does not answer/],
-      ['healthcheck nonsense', {}, /can't be asked/],
-      ['compose none.yaml', {}, /none\.yaml: ENOENT/],
-      ['plan none.graphql', {}, /ENOENT/],
-      ['audit check none.json --key none.pem', {}, /"none\.pem" can't be read/],
-      [
-        'start',
-        { NODE_ENV: 'prod' },
-        /^error: NODE_ENV: "prod" can't be used; accepted: production, development or test\.$/m,
-      ],
-      ['samples', { SUBGRAPH_URL_CUSTOMERS: 'nonsense' }, /^error: SUBGRAPH_URL_CUSTOMERS: "nonsense" can't be used/],
-    ] as const,
-    async ([line, env, message]) => {
-      const { code, stderr } = await run(folder, line.split(' '), env)
-      t.equal(code, 1, `${line}: ${stderr}`)
-      t.match(stderr, message)
-    },
-  )
+      'start',
+      { NODE_ENV: 'prod' },
+      /^error: NODE_ENV: "prod" can't be used; accepted: production, development or test\.$/m,
+    ],
+    ['samples', { SUBGRAPH_URL_CUSTOMERS: 'nonsense' }, /^error: SUBGRAPH_URL_CUSTOMERS: "nonsense" can't be used/],
+  ] as const
+  for (const [line, env, message] of lines) {
+    const { code, stderr } = await runLine(t, folder, line, env)
+    t.equal(code, 1, `${line}: ${stderr}`)
+    t.match(stderr, message)
+  }
   t.same(await readdir(folder), [], 'nothing is written')
 })
 

@@ -1,21 +1,19 @@
 /** Wrong settings are said in one line before anything is written, and `customers config` shows all of them. */
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { loadGatewayConfiguration } from '../gateway/configuration.ts'
 import { gatewayOptions } from '../gateway/options.ts'
 import { loadConfiguration } from '../runtime/configuration.ts'
+import { runCommand } from './support/commands.ts'
 import { temporaryFolder } from './support/graph.ts'
-import { startProcess } from './support/processes.ts'
 
 const NOT_SET = { EVENTSTORE_URL: '', READMODEL_URL: '', DATA_DIR: '', MASTER_KEY: '' }
 const KEYS = { EMAIL_HASH_KEY: '', TOKEN_SIGNING_KEY: '', AUDIT_SIGNING_KEY: '' }
 
 /** Runs a command in a folder of its own, in an environment with only the given variables. */
-async function run(t: Test, folder: string, command: string, env: Record<string, string>, ...args: string[]) {
-  const started = startProcess(t, command, folder, { ...NOT_SET, ...KEYS, ...PORTS, ...env }, args)
-  return { code: await started.ended, output: started.output() }
-}
+const run = (folder: string, command: string, env: Record<string, string>, ...args: string[]) =>
+  runCommand(folder, [command, ...args], { ...NOT_SET, ...KEYS, ...PORTS, ...env })
 const PORTS = { GATEWAY_PORT: '', SUBGRAPH_PORT: '', SAMPLES_PORT: '', LOG_LEVEL: '', HOST: '' }
 
 interface Row {
@@ -25,8 +23,8 @@ interface Row {
   readonly problem?: string
 }
 
-async function config(t: Test, folder: string, env: Record<string, string>, ...args: string[]) {
-  const { code, output } = await run(t, folder, 'config', env, '--json', ...args)
+async function config(folder: string, env: Record<string, string>, ...args: string[]) {
+  const { code, output } = await run(folder, 'config', env, '--json', ...args)
   const { ok, variables } = JSON.parse(output) as { ok: boolean; variables: Row[] }
   return { code, ok, output, row: (name: string) => variables.find((each) => each.name === name) }
 }
@@ -113,59 +111,44 @@ t.test('`none` stands alone in a list', (t) => {
 t.test('every process: one line, before anything is written', async (t) => {
   const folder = await temporaryFolder(t)
   await writeFile(join(folder, 'broken.yaml'), 'account:\n  groups: [\n')
-  await Promise.all(
-    (
-      [
-        ['start', { NODE_ENV: 'staging' }, /^error: NODE_ENV: "staging" can't be used; accepted: production, /],
-        [
-          'start',
-          { EVENTSTOREDB_URL: 'esdb://u:hunter2@h' },
-          /^error: EVENTSTOREDB_URL .*did you mean EVENTSTORE_URL\?$/,
-        ],
-        ['mail', { EVENT_STORE_URL: 'esdb://h' }, /did you mean EVENTSTORE_URL\?$/],
-        ['projections', { REDMODEL_URL: 'redis://h' }, /did you mean READMODEL_URL\?$/],
-        ['rebuild', { MASTER_KEYS: 'x' }, /did you mean MASTER_KEY\?$/],
-        ['gateway', { CORS_ORIGIN: 'https://x.example' }, /did you mean CORS_ORIGINS\?$/],
-        ['subgraph', { STORE_CONFIG_FILE: 'x' }, /only secrets are read from files; set STORE_CONFIG itself\.$/],
-        [
-          'start',
-          { NODE_ENV: 'production' },
-          /^error: EVENTSTORE_URL is set but empty; accepted in production: sqlite:/,
-        ],
-        ['subgraph', { NODE_ENV: 'production' }, /^error: EVENTSTORE_URL is set but empty/],
-        [
-          'start',
-          { STORE_CONFIG: 'broken.yaml' },
-          /^error: STORE_CONFIG: "broken\.yaml" can't be read \(.* at line \d+, /,
-        ],
-        ['start', { SUBGRAPH_URL_X: 'http://x/' }, /^error: SUBGRAPH_URL_X: .* has no such subgraph/],
-        ['start', { HOST: ' ' }, /^error: HOST: " " can't be used/],
-        ['start', { GATEWAY_PLUGIN: 'none.ts' }, /^error: GATEWAY_PLUGIN: none\.ts does not exist\.$/],
-        ['compose', {}, /broken\.yaml: .* at line \d+, /],
-      ] as const
-    ).map(async ([command, env, message], index) => {
-      const own = join(folder, String(index))
-      await mkdir(own)
-      await writeFile(join(own, 'broken.yaml'), 'account:\n  groups: [\n')
-      const { code, output } = await run(t, own, command, env, ...(command === 'compose' ? ['broken.yaml'] : []))
-      t.equal(code, 1, output)
-      const [line = '', ...more] = output.trim().split('\n')
-      t.match(line, message)
-      if (command !== 'compose') t.same(more, [])
-      t.notMatch(output, /hunter2/)
-      t.same(await readdir(own), ['broken.yaml'], 'nothing is written')
-    }),
-  )
+  const cases = [
+    ['start', { NODE_ENV: 'staging' }, /^error: NODE_ENV: "staging" can't be used; accepted: production, /],
+    ['start', { EVENTSTOREDB_URL: 'esdb://u:hunter2@h' }, /^error: EVENTSTOREDB_URL .*did you mean EVENTSTORE_URL\?$/],
+    ['mail', { EVENT_STORE_URL: 'esdb://h' }, /did you mean EVENTSTORE_URL\?$/],
+    ['projections', { REDMODEL_URL: 'redis://h' }, /did you mean READMODEL_URL\?$/],
+    ['rebuild', { MASTER_KEYS: 'x' }, /did you mean MASTER_KEY\?$/],
+    ['gateway', { CORS_ORIGIN: 'https://x.example' }, /did you mean CORS_ORIGINS\?$/],
+    ['subgraph', { STORE_CONFIG_FILE: 'x' }, /only secrets are read from files; set STORE_CONFIG itself\.$/],
+    ['start', { NODE_ENV: 'production' }, /^error: EVENTSTORE_URL is set but empty; accepted in production: sqlite:/],
+    ['subgraph', { NODE_ENV: 'production' }, /^error: EVENTSTORE_URL is set but empty/],
+    ['start', { STORE_CONFIG: 'broken.yaml' }, /^error: STORE_CONFIG: "broken\.yaml" can't be read \(.* at line \d+, /],
+    ['start', { SUBGRAPH_URL_X: 'http://x/' }, /^error: SUBGRAPH_URL_X: .* has no such subgraph/],
+    ['start', { HOST: ' ' }, /^error: HOST: " " can't be used/],
+    ['start', { GATEWAY_PLUGIN: 'none.ts' }, /^error: GATEWAY_PLUGIN: none\.ts does not exist\.$/],
+    ['compose', {}, /broken\.yaml: .* at line \d+, /],
+  ] as const
+  for (const [index, [command, env, message]] of cases.entries()) {
+    const own = join(folder, String(index))
+    await mkdir(own)
+    await writeFile(join(own, 'broken.yaml'), 'account:\n  groups: [\n')
+    const { code, output } = await run(own, command, env, ...(command === 'compose' ? ['broken.yaml'] : []))
+    t.equal(code, 1, output)
+    const [line = '', ...more] = output.trim().split('\n')
+    t.match(line, message)
+    if (command !== 'compose') t.same(more, [])
+    t.notMatch(output, /hunter2/)
+    t.same(await readdir(own), ['broken.yaml'], 'nothing is written')
+  }
 })
 
 t.test('config: where each value comes from; nothing is made or hidden wrongly', async (t) => {
   const folder = await temporaryFolder(t)
-  const fresh = await config(t, folder, {})
+  const fresh = await config(folder, {})
   t.match(fresh, { code: 0, ok: true })
   t.match(fresh.row('EVENTSTORE_URL'), { value: 'sqlite:data/events.db', source: /^default/ })
   t.match(fresh.row('MASTER_KEY'), { value: null, source: /data\/master-key, which npm start makes/ })
   t.match(fresh.row('LIMIT_DEPTH'), { value: '20', source: 'default' })
-  t.match((await config(t, folder, {}, '--for', 'mail')).row('MASTER_KEY'), { problem: /^MASTER_KEY is not set/ })
+  t.match((await config(folder, {}, '--for', 'mail')).row('MASTER_KEY'), { problem: /^MASTER_KEY is not set/ })
   t.same(await readdir(folder), [])
 
   await mkdir(join(folder, 'own'))
@@ -175,7 +158,7 @@ t.test('config: where each value comes from; nothing is made or hidden wrongly',
     join(folder, 'subgraphs.yaml'),
     'all: { retries: 1 }\nsubgraphs: { catalog: { timeout: 2s, headers: [store] } }',
   )
-  const set = await config(t, folder, {
+  const set = await config(folder, {
     DATA_DIR: 'own',
     SUBGRAPH_SECRET_FILE: 'secret',
     SMTP_URL: 'smtp://ann:hun/ter2@mail.example:587',
@@ -214,11 +197,11 @@ t.test('config: all that is wrong, at once', async (t) => {
     GATEWAY_PLUGIN: 'none.ts',
     SUBGRAPH_SETTINGS: 'none.yaml',
   }
-  const wrong = await config(t, folder, env)
+  const wrong = await config(folder, env)
   t.match(wrong, { code: 1, ok: false })
   for (const name of Object.keys(env)) t.type(wrong.row(name)?.problem, 'string', name)
   t.equal(wrong.output.match(/"problem"/g)?.length, Object.keys(env).length)
-  const { code, output } = await run(t, folder, 'config', env)
+  const { code, output } = await run(folder, 'config', env)
   t.equal(code, 1)
   t.match(output, /^! GATEWAY_PORT +http +\(environment\)$/m)
   t.match(output, /^error: GATEWAY_PORT: "http" can't be used; accepted: a port/m)

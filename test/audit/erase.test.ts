@@ -11,6 +11,7 @@ import { loadConfiguration } from '../../runtime/configuration.ts'
 import { generateSigningKey } from '../../runtime/service-keys.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { collect } from '../projections/support.ts'
+import { runCommand } from '../support/commands.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import {
   CREATE_ADDRESS,
@@ -123,10 +124,7 @@ for (const [name, stores] of Object.entries(STORES)) {
     const service = startProcess(t, 'start', folder, env)
     await untilReady(service, `http://127.0.0.1:${port}/healthz`)
     const send = client(`http://127.0.0.1:${port}/graphql`)
-    const command = async (name: string, ...args: string[]) => {
-      const started = startProcess(t, name, folder, more, args)
-      return { code: await started.ended, output: started.output() }
-    }
+    const command = (...args: string[]) => runCommand(folder, args, more)
     const audit = (...args: string[]) => command('audit', ...args)
 
     const { id, token } = await live(send)
@@ -182,7 +180,9 @@ for (const [name, stores] of Object.entries(STORES)) {
     })
 
     await t.test('erased, while the service runs', async (t) => {
-      const erased = await audit('erase', NEXT_EMAIL, '--yes', '--emergency', '--reason', 'ticket 77')
+      const args = ['erase', NEXT_EMAIL, '--yes', '--emergency', '--reason', 'ticket 77']
+      const erasing = startProcess(t, 'audit', folder, more, args)
+      const erased = { code: await erasing.ended, output: erasing.output() }
       t.match(erased, { code: 0, output: `Customer ${id} is erased.` })
       const left = await searched(folder, ...folders)
       t.same(

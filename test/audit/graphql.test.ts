@@ -17,6 +17,7 @@ import { issueServiceToken } from '../../subgraph/identity/service-tokens.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { collect } from '../projections/support.ts'
+import { runCommand } from '../support/commands.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import {
   CREATE_ADDRESS,
@@ -30,7 +31,6 @@ import {
   temporaryFolder,
 } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
-import { startProcess } from '../support/processes.ts'
 import { decodeJwt } from './support.ts'
 
 const HISTORY = `query($id: Int!, $first: Int, $after: String, $reason: String = "ticket 12") {
@@ -277,10 +277,7 @@ t.test('through the gateway', async (t) => {
 
 t.test('npm run token', async (t) => {
   const { send, eventStore, folder, customer } = await startAudited(t)
-  const run = async (...args: string[]) => {
-    const started = startProcess(t, 'token', folder, {}, args)
-    return { code: await started.ended, output: started.output() }
-  }
+  const run = (...args: string[]) => runCommand(folder, ['token', ...args])
   const [issued, unknown, nameless, endless] = await Promise.all([
     run('--scope', 'customers:audit', '--subject', 'back-office', '--hours', '2'),
     run('--scope', 'customers:write', '--subject', 'x'),

@@ -39,7 +39,7 @@ t.test('at every revision, from the store', async (t) => {
         t.strictSame(json(await audit(...args))[0].customer, document)
       }
     }),
-    { numRuns: 200 },
+    { numRuns: 80 },
   )
 })
 

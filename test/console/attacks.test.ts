@@ -102,7 +102,8 @@ t.test('one person leaves a few searches open, and no more', async (t) => {
   t.match(await officer.get('/find'), { status: 200 }, 'others are not in the way')
   for (const { leave } of opened) leave()
   await until('there is room', async () => (await auditor.get('/find')).status !== 429)
-  for (let round = 0; round < 20; round++) await officer.get('/find?customer=7')
+  // More than may be open.
+  for (let round = 0; round < 6; round++) await officer.get('/find?customer=7')
   t.match(await officer.get('/find'), { status: 200 }, 'what has ended does not count')
 
   const leaver = connect(Number(new URL(url).port), '127.0.0.1')

@@ -97,13 +97,8 @@ t.test('the same by keyboard alone', async (t) => {
   const tabTo = async (selector: string, most = 60) => {
     for (let n = 0; n < most; n++) {
       await press('Tab')
-      if (
-        await page
-          .locator(selector)
-          .first()
-          .evaluate((element) => element === document.activeElement)
-      )
-        return
+      const isThere = (wanted: string) => document.querySelector(wanted) === document.activeElement
+      if (await page.evaluate(isThere, selector)) return
     }
     throw new Error(`${selector} is not reached by Tab`)
   }

@@ -3,7 +3,6 @@
  * health check and path in it is run here as a container would run it.
  */
 import '../support/needs-redis.ts'
-import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { builtinModules } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
@@ -12,6 +11,7 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { KEY_VARIABLES } from '../../runtime/service-keys.ts'
 import { STREAM_PREFIXES } from '../../schema/streams.ts'
+import { runCommand } from '../support/commands.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { client, signUp, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
@@ -147,17 +147,11 @@ t.test(
   'each process runs with its command, its environment and secrets from files, and its health check tells',
   async (t) => {
     const folder = await temporaryFolder(t)
-    const made = spawnSync(process.execPath, [join(root, 'bin/customers.js'), 'secrets'], {
-      cwd: folder,
-      encoding: 'utf8',
-    })
-    t.equal(made.status, 0, made.stderr)
+    const made = await runCommand(folder, ['secrets'])
+    t.equal(made.code, 0, made.stderr)
     t.equal(statSync(join(folder, 'secrets')).mode & 0o777, 0o700)
-    const again = execFileSync(process.execPath, [join(root, 'bin/customers.js'), 'secrets'], {
-      cwd: folder,
-      encoding: 'utf8',
-    })
-    t.equal(again.match(/left as it is/g)?.length, 8, 'made once')
+    const again = await runCommand(folder, ['secrets'])
+    t.equal(again.output.match(/left as it is/g)?.length, 8, 'made once')
     const secretFiles = Object.fromEntries(
       Object.entries(compose.secrets).map(([name, { file }]) => [`/run/secrets/${name}`, join(folder, file)]),
     )
@@ -175,26 +169,29 @@ t.test(
         .replace(/^\$\{\w+:-(.*)\}$/, '$1'),
     )
     for (const name of OURS) await reserve(name)
-    const check = async (name: string) => {
-      const [kind, node, program, command = '', url = ''] = probeOf(name)
-      t.same([kind, node, program], ['CMD', 'node', 'bin/customers.js'])
-      const started = startProcess(t, command, folder, {}, [outside(url)])
+    /** Where its health check asks. */
+    const probed = (name: string): string => {
+      const [url = '', ...command] = probeOf(name).toReversed()
+      t.same(command.toReversed(), ['CMD', 'node', 'bin/customers.js', 'healthcheck'], name)
+      return outside(url)
+    }
+    const check = async (url: string) => {
+      const started = startProcess(t, 'healthcheck', folder, {}, [url])
       return { status: await started.ended, output: started.output() }
     }
     const processes = new Map<string, ReturnType<typeof startProcess>>()
     for (const name of ['subgraph', 'projections', 'mail', 'samples', 'gateway', 'console'] as const) {
-      const down = await check(name)
-      t.equal(down.status, 1, `${name} is not up`)
-      t.match(down.output, /does not answer/)
+      const url = probed(name)
+      await t.rejects(fetch(url), `${name} is not up`)
       const { command, environment = {} } = service(name)
       // What `.env` says: in production nobody gets in without a sign-in.
       const signIn = { CONSOLE_PROXY_HEADER: 'x-user', CONSOLE_TRUST_PROXY: '127.0.0.1', DATA_DIR: workspace }
       const started = await start(name, command, { ...environment, ...(name === 'console' && signIn) })
       processes.set(name, started)
-      await untilReady(started, outside(probeOf(name)[4] as string))
-      const up = await check(name)
-      t.equal(up.status, 0, `${name} is healthy: ${up.output}`)
+      await untilReady(started, url)
     }
+    const up = await check(probed('gateway'))
+    t.equal(up.status, 0, `it is healthy: ${up.output}`)
     const send = client(`http://127.0.0.1:${port('gateway')}/graphql`)
     const { token, email } = await signUp(send)
     const answer = await send('{ customer { email orders { number } } }', { token })
@@ -217,15 +214,8 @@ t.test(
       [`audit subject ${email} --reason test`, /customer-1\.json/],
       ['backup keys', /keys: events-keys\.db/],
     ] as const) {
-      const [command = '', ...args] = line.split(' ')
-      const ran = startProcess(
-        t,
-        command,
-        output,
-        { ...cleared, NODE_ENV: 'production', ...env, DATA_DIR: output },
-        args,
-      )
-      t.match({ code: await ran.ended, output: ran.output() }, { code: 0, output: says }, line)
+      const own = { ...cleared, NODE_ENV: 'production', ...env, DATA_DIR: output }
+      t.match(await runCommand(output, line.split(' '), own), { code: 0, output: says }, line)
     }
     t.same(
       readdirSync(output).sort(),
@@ -233,6 +223,7 @@ t.test(
       'what commands write is in the folder of the output',
     )
     for (const [name, started] of processes) t.equal(await started.end('SIGTERM'), 0, `${name} drains`)
+    t.match(await check(probed('gateway')), { status: 1, output: /does not answer/ })
   },
 )
 

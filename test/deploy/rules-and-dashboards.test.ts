@@ -18,9 +18,16 @@ const skip = spawnSync('promtool', ['--version']).error ? 'promtool is not insta
 const alerts = rulesOf('alert-rules.yml').groups.flatMap(({ rules }) => rules)
 const TESTS = readdirSync(join(FOLDER, 'tests'))
 
+/** A third of promtool's time goes into collecting garbage. */
+const LAZY = { GOGC: '800', GOMAXPROCS: '1' }
+
 /** Runs promtool there. @returns what it prints; undefined where all is well */
 function promtool(...args: string[]): string | undefined {
-  const { status, stdout, stderr } = spawnSync('promtool', args, { cwd: FOLDER, encoding: 'utf8' })
+  const { status, stdout, stderr } = spawnSync('promtool', args, {
+    cwd: FOLDER,
+    encoding: 'utf8',
+    env: { ...process.env, ...LAZY },
+  })
   return status === 0 ? undefined : `${stdout}${stderr}`
 }
 

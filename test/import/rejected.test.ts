@@ -1,30 +1,12 @@
 /** What is rejected can be mended and imported, and a row that can't be read gives nothing to somebody else. */
-import { spawn } from 'node:child_process'
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
+import { runCommand } from '../support/commands.ts'
 import { environment, temporaryFolder } from '../support/graph.ts'
-
-const script = join(import.meta.dirname, '../../bin/customers.js')
-
-/** Runs the command in the folder. */
-async function runImport(folder: string, ...args: readonly string[]) {
-  const child = spawn(process.execPath, [script, 'import', ...args], {
-    cwd: folder,
-    env: { ...process.env, ...environment(folder) },
-  })
-  let output = ''
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (chunk) => {
-      output += chunk
-    })
-  }
-  const code = await new Promise<number | null>((resolve) => child.on('close', resolve))
-  return { code, output }
-}
 
 /** Imports files of this content; gives the command and a way to read and mend what it leaves. */
 async function shop(t: Test, files: Readonly<Record<string, string | Buffer>>) {
@@ -34,7 +16,7 @@ async function shop(t: Test, files: Readonly<Record<string, string | Buffer>>) {
   return {
     folder,
     read,
-    import: (...args: readonly string[]) => runImport(folder, ...args),
+    import: (...args: readonly string[]) => runCommand(folder, ['import', ...args]),
     /** Replaces texts in the file. */
     async mend(name: string, ...changes: readonly (readonly [from: string, to: string])[]) {
       let text = await read(name, 'latin1')

@@ -7,8 +7,8 @@ import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { createLetters } from '../../mail/letters.ts'
 import { openOutbox } from '../../mail/outbox.ts'
 import { startMailWorker } from '../../mail/worker.ts'
+import { createMailTokens } from '../../schema/mail-tokens.ts'
 import { store } from '../../schema/store.ts'
-import { tokens } from './support.ts'
 
 const [path = '', smtpUrl = '', moment = '', number = '1'] = process.argv.slice(2)
 let count = 0
@@ -28,7 +28,11 @@ const eventStore = {
 const outbox = openOutbox({ smtpUrl, dataFolder: '' })
 startMailWorker({
   eventStore,
-  letters: createLetters({ eventStore, tokens, store: store({ mail: { welcome: false } }) }),
+  letters: createLetters({
+    eventStore,
+    tokens: createMailTokens('k'.repeat(32)),
+    store: store({ mail: { welcome: false } }),
+  }),
   outbox: {
     ...outbox,
     async send(...args) {

@@ -1,12 +1,13 @@
-/** `npm run mail` as a process: where mails go, health, metrics, its end; and beside the others in `npm start`. */
+/** `npm run mail` as a process: where mails go, health, metrics, its end. */
 import { execFileSync } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { simpleParser } from 'mailparser'
 import t, { type Test } from 'tap'
 import { openEventStore } from '../../eventstore/open-event-store.ts'
+import { runCommand } from '../support/commands.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
-import { client, freshEmail, signUp, temporaryFolder } from '../support/graph.ts'
+import { temporaryFolder } from '../support/graph.ts'
 import { freePort } from '../support/ports.ts'
 import { startProcess, untilReady } from '../support/processes.ts'
 import { until } from '../support/until.ts'
@@ -20,6 +21,7 @@ import {
   registered,
   requestResets,
   startSmtp,
+  startWorker,
   storedCheckpoint,
   tokens,
 } from './support.ts'
@@ -122,13 +124,13 @@ t.test('smtps, with a certificate of our own', async (t) => {
   const tls = { key: await readFile(keyFile), cert: await readFile(certFile) }
   const smtp = await startSmtp(t, { tls })
   await requestResets(openEvents(t, folder), 1, 1)
-  const env = { SMTP_URL: `smtps://localhost:${smtp.port}` }
-  const distrusting = await startMailProcess(t, folder, env)
-  await untilReady(distrusting.started, `${distrusting.url}/healthz`)
-  await until('it is not trusted', async () => (await distrusting.metric('mail_interruptions_total')) === 1)
-  t.equal(await distrusting.started.end('SIGTERM'), 0)
+  const url = `smtps://localhost:${smtp.port}`
+  // In this process, which does not have the certificate.
+  const distrusting = startWorker(t, openEvents(t, folder), { smtp: { ...smtp, url } })
+  await until('it is not trusted', () => distrusting.lines.some((line) => line.includes('ESOCKET')))
+  await distrusting.stop()
   t.same(smtp.mails, [])
-  const trusting = await startMailProcess(t, folder, { ...env, NODE_EXTRA_CA_CERTS: certFile })
+  const trusting = await startMailProcess(t, folder, { SMTP_URL: url, NODE_EXTRA_CA_CERTS: certFile })
   await until('it is', () => smtp.mails.length === 1)
   t.equal(await trusting.started.end('SIGTERM'), 0)
 })
@@ -184,45 +186,24 @@ t.test('a settings file counts, and the event store’s absence is waited for', 
 
 t.test('what keeps it from starting is said in one line', async (t) => {
   const folder = await temporaryFolder(t)
-  const say = async (env: Record<string, string>) => {
-    const { started } = await startMailProcess(t, folder, env)
-    return { code: await started.ended, output: started.output() }
-  }
+  const say = (env: Record<string, string>) => runCommand(folder, ['mail'], { EMAIL_HASH_KEY: HASH_KEY, ...env })
   t.match(await say({ SMTP_URL: 'http://shop:hunter2@mail.example' }), {
     code: 1,
     output: "error: SMTP_URL: its value can't be used; accepted: smtp://user:password@host:port, or smtps://….\n",
   })
-  t.match(await say({ SMTP_URL: 'smtp://shop:hunter%2@mail.example' }), {
-    code: 1,
-    output: "error: SMTP_URL: its value can't be used: the user or the password is not URL-encoded.\n",
-  })
+  // It listens by then.
+  const { started } = await startMailProcess(t, folder, { SMTP_URL: 'smtp://shop:hunter%2@mail.example' })
+  t.match(
+    { code: await started.ended, output: started.output() },
+    {
+      code: 1,
+      output: "error: SMTP_URL: its value can't be used: the user or the password is not URL-encoded.\n",
+    },
+  )
   t.match(await say({ STORE_CONFIG: join(folder, 'none.yaml') }), { code: 1, output: /^error: STORE_CONFIG: .*\n$/ })
   t.match(await say({ EVENTSTORE_URL: 'kurrentdb://127.0.0.1:1?tls=false', EMAIL_HASH_KEY: '' }), {
     code: 1,
     output:
       /^error: EMAIL_HASH_KEY is not set; it is required unless EVENTSTORE_URL is sqlite:PATH\. npm run secrets makes .*\n$/,
   })
-})
-
-t.test('npm start says where mails go, and sends them', async (t) => {
-  const folder = await temporaryFolder(t)
-  const port = await freePort()
-  const started = startProcess(t, 'start', folder, { GATEWAY_PORT: String(port) })
-  await untilReady(started, `http://127.0.0.1:${port}/readyz`)
-  await until('all is told', () => started.output().includes('Sign in:'))
-  t.match(started.output(), `Mail       ${join(folder, 'mail')} (.eml files)`)
-  const send = client(`http://127.0.0.1:${port}/graphql`)
-  const { email } = await signUp(send, freshEmail())
-  await send('mutation($email: String!) { requestPasswordResetEmail(email: $email) }', { variables: { email } })
-  const files = () => filesIn(folder, 'reset-password')
-  await until('the mail is there', async () => (await files()).length === 1)
-  const mail = await simpleParser(await readFile(join(folder, 'mail', (await files())[0] ?? '')))
-  t.match(mail, { to: { value: [{ name: 'Ann Lee', address: email }] } })
-  const [, resetPasswordToken = ''] = /token=(\w+)/.exec(mail.text ?? '') ?? []
-  const reset = await send(
-    'mutation($email: String!, $token: String!) { resetPassword(email: $email, resetPasswordToken: $token, newPassword: "N3w-password") }',
-    { variables: { email, token: resetPasswordToken } },
-  )
-  t.same(reset.data, { resetPassword: true })
-  t.equal(await started.end('SIGTERM'), 0)
 })

@@ -14,6 +14,7 @@ import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { KEY_VARIABLES, keyFile } from '../../runtime/service-keys.ts'
 import { createIds } from '../../subgraph/streams/ids.ts'
+import { runCommand } from '../support/commands.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, type Send, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
@@ -36,10 +37,7 @@ async function dataFolder(t: Test): Promise<string> {
   return folder
 }
 
-async function run(t: Test, command: string, folder: string, args: readonly string[]) {
-  const started = startProcess(t, command, folder, NONE, args)
-  return { code: await started.ended, output: started.output() }
-}
+const run = (command: string, folder: string, args: readonly string[]) => runCommand(folder, [command, ...args], NONE)
 
 const renamings = ({ lastname }: { readonly lastname: string }) => Number(lastname.split(' ')[1] ?? 0)
 
@@ -76,7 +74,8 @@ t.test(
     const working = load(send, customers)
     const [target, vault] = [join(folder, 'backup'), join(folder, 'vault')]
     const before = [...working.acknowledged]
-    const made = await run(t, 'backup', folder, [target, '--keys', vault])
+    const backup = startProcess(t, 'backup', folder, NONE, [target, '--keys', vault])
+    const made = { code: await backup.ended, output: backup.output() }
     const after = [...working.acknowledged]
     await working.stop()
     t.match(made, { code: 0, output: /Keep the two folders apart/ })
@@ -100,16 +99,16 @@ t.test(
       t.equal(statSync(path).mode & 0o77, 0, `only its owner may read ${basename(path)}`)
     }
 
-    const again = await run(t, 'backup', folder, [target, '--keys', join(folder, 'vault2')])
+    const again = await run('backup', folder, [target, '--keys', join(folder, 'vault2')])
     t.match(again, { code: 2, output: /^error: .*backup is not empty; accepted: a new or an empty folder\.$/m })
-    const occupied = await run(t, 'restore', folder, [target, '--keys', vault])
+    const occupied = await run('restore', folder, [target, '--keys', vault])
     t.match(occupied, {
       code: 2,
       output: /^error: These are there already, and nothing is overwritten; move them away: /,
     })
 
     const empty = await temporaryFolder(t)
-    const restored = await run(t, 'restore', empty, [target, '--keys', vault])
+    const restored = await run('restore', empty, [target, '--keys', vault])
     t.match(restored, { code: 0, output: /checkpoints: 1 of 1 are valid[\s\S]*the keys: they are those of the log/ })
     const service = await startSubgraph(t, { folder: empty, env: NONE })
     for (const [index, { token, email }] of customers.entries()) {
@@ -186,7 +185,7 @@ t.test('killed between any two of its files, a backup is none, and a restore beg
   await signUp(send)
   await stop()
   const whole = join(folder, 'backup')
-  t.match(await run(t, 'backup', folder, [whole]), { code: 0 })
+  t.match(await run('backup', folder, [whole]), { code: 0 })
   const lists = { log: join('log', 'backup.json'), keys: join('keys', 'backup.json') }
   const at = (path: string) => statSync(join(whole, path)).ctimeMs
   t.ok(at(lists.log) >= at(lists.keys), 'the list of the log comes last')
@@ -203,7 +202,7 @@ t.test('killed between any two of its files, a backup is none, and a restore beg
     // Without any list there is no backup at all.
     t.ok((await check().catch((error) => [error.message])).length > 0, `killed before ${path}`)
     if (path === lists.log) {
-      const refused = await run(t, 'restore', empty, [part])
+      const refused = await run('restore', empty, [part])
       t.match(refused, { code: 1, output: /^fault: .*log has no list: this backup was interrupted/m })
       t.same(readdirSync(empty), ['backup'], 'nothing of it is restored')
     }
@@ -217,15 +216,15 @@ t.test('killed between any two of its files, a backup is none, and a restore beg
     ['start', NONE],
     ['audit', {}],
   ] as const) {
-    const started = startProcess(t, command, empty, env, command === 'audit' ? ['verify'] : [])
-    t.equal(await started.ended, 1)
+    const refused = await runCommand(empty, command === 'audit' ? ['audit', 'verify'] : [command], env)
+    t.equal(refused.code, 1)
     t.match(
-      started.output(),
+      refused.output,
       /^error: EVENTSTORE_URL: .*events\.db\.part is there, so a restore was interrupted: .*\.\n$/,
     )
   }
   t.same(readdirSync(empty).sort(), ['backup', 'events.db.part', 'master-key.part'])
-  t.match(await run(t, 'restore', empty, [part]), { code: 0 })
+  t.match(await run('restore', empty, [part]), { code: 0 })
   t.notOk(readdirSync(empty).some((name) => name.endsWith('.part')))
 })
 
@@ -346,10 +345,9 @@ t.test('a folder for a backup is new or empty', async (t) => {
 
 t.test('stores on servers have backups of their own', async (t) => {
   const folder = await temporaryFolder(t)
-  const started = startProcess(t, 'backup', folder, { EVENTSTORE_URL: 'kurrentdb://127.0.0.1:1?tls=false' }, ['x'])
-  t.match(
-    { code: await started.ended, output: started.output() },
-    { code: 1, output: /^error: EVENTSTORE_URL: the stores are on servers, which have backups of their own/ },
-  )
+  t.match(await runCommand(folder, ['backup', 'x'], { EVENTSTORE_URL: 'kurrentdb://127.0.0.1:1?tls=false' }), {
+    code: 1,
+    output: /^error: EVENTSTORE_URL: the stores are on servers, which have backups of their own/,
+  })
   t.notOk(readdirSync(folder).includes('x'))
 })

@@ -9,8 +9,8 @@ import { completeGuestErasures, eraseAddress } from '../../projections/erasure.t
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { STREAM_NAMES, STREAM_PREFIXES } from '../../schema/streams.ts'
 import { createIds } from '../../subgraph/streams/ids.ts'
+import { runCommand } from '../support/commands.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
-import { startProcess } from '../support/processes.ts'
 
 const COMMAND = { id: crypto.randomUUID(), repeatable: false, correlationId: 'c', actor: 'import', at: new Date() }
 
@@ -35,10 +35,7 @@ t.test('a key store that is older than its log', async (t) => {
   })
   await (await open('keys.db')).eventStore.close()
 
-  const accept = async () => {
-    const process = startProcess(t, 'keys', folder, keysIn('backup.db'), ['accept', 'store'])
-    return { code: await process.ended, output: process.output() }
-  }
+  const accept = () => runCommand(folder, ['keys', 'accept', 'store'], keysIn('backup.db'))
   t.match(await accept(), {
     code: 0,
     output: /^1 block of keys missing from the key store: their customers count as erased/,
@@ -112,9 +109,9 @@ t.test('a key store that lacks keys of guests', async (t) => {
     await older.keys.destroy(subject)
     await t.rejects(older.keys.toWrite(subject), { name: 'EventStoreUnavailable' }, 'no other key takes its place')
   }
-  const accepted = startProcess(t, 'keys', folder, keysIn('backup.db'), ['accept', 'store'])
-  t.equal(await accepted.ended, 0)
-  t.match(accepted.output(), '2 keys of guests are missing from the key store: they count as erased from now on.')
+  const accepted = await runCommand(folder, ['keys', 'accept', 'store'], keysIn('backup.db'))
+  t.equal(accepted.code, 0)
+  t.match(accepted.output, '2 keys of guests are missing from the key store: they count as erased from now on.')
   const after = await open('backup.db')
   t.teardown(() => after.eventStore.close())
   for (const [stream, event] of await guests(after.eventStore)) {

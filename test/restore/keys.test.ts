@@ -7,6 +7,7 @@ import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { generateSigningKey, KEY_VARIABLES, loadKey } from '../../runtime/service-keys.ts'
+import { runCommand } from '../support/commands.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
 import { freePort } from '../support/ports.ts'
@@ -18,16 +19,8 @@ const FILES_OF = ['token-signing-key.pem', 'email-hash-key', 'master-key', 'audi
 const FILES = ['audit-signing-key.pem', 'email-hash-key', 'master-key', 'token-signing-key.pem']
 
 /** Runs a command to its end. */
-async function run(
-  t: Test,
-  command: string,
-  folder: string,
-  env: Record<string, string>,
-  args: readonly string[] = [],
-) {
-  const started = startProcess(t, command, folder, env, args)
-  return { code: await started.ended, output: started.output() }
-}
+const run = (command: string, folder: string, env: Record<string, string>, args: readonly string[] = []) =>
+  runCommand(folder, [command, ...args], env)
 
 const keyFiles = async (folder: string) => (await readdir(folder)).filter((name) => FILES.includes(name)).sort()
 
@@ -41,34 +34,29 @@ function assertRefused(t: Test, { code, output }: { code: unknown; output: strin
 t.test('a lost log beside its own keys', async (t) => {
   const folder = await temporaryFolder(t)
   const port = await freePort()
-  const start = async () => {
-    const started = startProcess(t, 'start', folder, {
-      ...NONE,
-      GATEWAY_PORT: String(port),
-      NODE_ENV: 'production',
-    })
-    await untilReady(started, `http://127.0.0.1:${port}/readyz`)
-    t.equal(await started.end('SIGTERM'), 0)
-  }
-  await start()
+  const started = startProcess(t, 'start', folder, { ...NONE, GATEWAY_PORT: String(port), NODE_ENV: 'production' })
+  await untilReady(started, `http://127.0.0.1:${port}/readyz`)
+  t.equal(await started.end('SIGTERM'), 0)
   t.same(await keyFiles(folder), FILES, 'npm start makes them on a new, empty data folder')
   t.notOk((await readdir(folder)).includes('.new'))
   for (const name of await readdir(folder)) if (name.startsWith('events.db')) await rm(join(folder, name))
   const message =
     /^error: EVENTSTORE_URL: the log .*events\.db is empty or missing, but keys of a log are there: restore it, or, to begin a new one on purpose, move these away: .*token-signing-key\.pem.*events-keys\.db\.$/m
   for (const command of ['start', 'start', 'subgraph']) {
-    assertRefused(t, await run(t, command, folder, NONE), message, command)
+    assertRefused(t, await run(command, folder, NONE), message, command)
   }
   await mkdir(join(folder, 'old'))
   for (const name of await readdir(folder)) {
     if (name !== 'old') await rename(join(folder, name), join(folder, 'old', name))
   }
-  await start()
-  t.same(await keyFiles(folder), FILES, 'on purpose it begins anew')
+  // It comes as far as listening, when its log and keys are there.
+  const elsewhere = await run('start', folder, { ...NONE, HOST: '203.0.113.1' })
+  assertRefused(t, elsewhere, /^error: HOST: "203\.0\.113\.1" is not an address of this machine/, 'on purpose')
+  t.same(await keyFiles(folder), FILES, 'it begins anew')
 
   await rm(join(folder, 'email-hash-key'))
   const missing = /^error: EMAIL_HASH_KEY is not set and .*email-hash-key is missing: put it back from your backup/
-  assertRefused(t, await run(t, 'start', folder, NONE), missing, 'a key that was lost')
+  assertRefused(t, await run('start', folder, NONE), missing, 'a key that was lost')
   t.notOk((await keyFiles(folder)).includes('email-hash-key'))
 })
 
@@ -87,7 +75,7 @@ t.test('no command makes a key', async (t) => {
     ['token', ['--scope', 'customers:read', '--subject', 'crm'], /^error: TOKEN_SIGNING_KEY/],
   ]
   for (const [command, args, message] of commands) {
-    assertRefused(t, await run(t, command, folder, NONE, args), message, `${command} ${args.join(' ')}`)
+    assertRefused(t, await run(command, folder, NONE, args), message, `${command} ${args.join(' ')}`)
   }
   t.same(await keyFiles(folder), [])
 })
@@ -132,14 +120,14 @@ t.test('a key that is not the log’s', async (t) => {
   ]
   for (const [command, args, name] of cases) {
     const message = new RegExp(`^error: ${name}: this log was written with the key \\S+, but \\S+ is configured; `)
-    const result = await run(t, command, folder, only(name), args)
+    const result = await run(command, folder, only(name), args)
     assertRefused(t, result, message, `${command} ${args.join(' ')}`)
     t.notOk(result.output.includes(wrong[name]), 'without the key')
   }
-  const without = await run(t, 'projections', folder, { AUDIT_SIGNING_KEY: '' })
+  const without = await run('projections', folder, { AUDIT_SIGNING_KEY: '' })
   assertRefused(t, without, /^error: AUDIT_SIGNING_KEY is not set/, 'the audit key is missing')
 
-  const accepted = await run(t, 'keys', folder, only('TOKEN_SIGNING_KEY'), ['accept', 'token'])
+  const accepted = await run('keys', folder, only('TOKEN_SIGNING_KEY'), ['accept', 'token'])
   t.match(accepted, { code: 0, output: /^TOKEN_SIGNING_KEY is the log's key from now on/ })
   const changed = loadConfiguration({ ...env, ...only('TOKEN_SIGNING_KEY') })
   await checkKeys(eventStore, { tokenSigningKey: loadKey(changed, 'TOKEN_SIGNING_KEY') }, { record: false })

@@ -20,8 +20,8 @@ import type { EventStore, ReadAllOptions } from '../../../eventstore/port.ts'
 import { orNone } from '../../../eventstore/read.ts'
 import { SILENT } from '../../../runtime/log.ts'
 import { generateSigningKey } from '../../../runtime/service-keys.ts'
+import { runCommand } from '../../support/commands.ts'
 import { KEYS } from '../../support/keys.ts'
-import { startProcess } from '../../support/processes.ts'
 import { until } from '../../support/until.ts'
 import { aKey, aLog, fill, grow, IN_TREE, KINDS } from './support.ts'
 
@@ -222,11 +222,7 @@ t.test('on a schedule: when the last one is old enough, over restarts, and a fai
 t.test('npm run audit', async (t) => {
   const { eventStore, url, folder, rows, forge } = await aLog(t, 'sqlite')
   await fill(eventStore)
-  const run = async (...args: string[]) => {
-    const started = startProcess(t, 'audit', folder, { EVENTSTORE_URL: url, DATA_DIR: folder }, args)
-    const code = await started.ended
-    return { code, output: started.output() }
-  }
+  const run = (...args: string[]) => runCommand(folder, ['audit', ...args], { EVENTSTORE_URL: url })
   const pem = (await run('key')).output
   const own = readAuditKey(KEYS.AUDIT_SIGNING_KEY)
   writeFileSync(join(folder, 'private.pem'), generateSigningKey())

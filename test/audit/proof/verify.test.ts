@@ -274,7 +274,7 @@ t.test('any bit of an event that a checkpoint holds', FORGES, async (t) => {
         return !ok && faults.length > 0
       },
     ),
-    { numRuns: 300 },
+    { numRuns: 120 },
   )
 })
 
