@@ -1,5 +1,6 @@
 /** The projection worker: follows the log from its checkpoint and keeps the documents of the read model up to date. */
 
+import { hasKeys, keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { type EventPlace, placeOf } from '../../eventstore/event-place.ts'
 import {
   comparePositions,
@@ -262,8 +263,8 @@ async function storeCheckpoint(
 
 /**
  * The checkpoint to resume from. A read model of another log is cleared, because its documents belong to other people.
- * So is one of another release, whose documents have another format.
- * @throws EventStoreUnavailable | ReadModelUnavailable
+ * So is one of another release, whose documents have another format. Nothing is cleared for a log that is not the keys'.
+ * @throws EventStoreUnavailable | ReadModelUnavailable | ConfigurationError if log and keys do not belong together
  */
 export async function resume({
   eventStore,
@@ -272,6 +273,8 @@ export async function resume({
 }: Pick<ProjectionOptions, 'eventStore' | 'readModel' | 'log'>): Promise<Checkpoint | null> {
   const checkpoint = await readModel.getCheckpoint()
   if ((await provenanceOf(eventStore, { checkpoint, newest: await readModel.newest() })) === 'same') return checkpoint
+  // The keys of a lost log are no keys of this one: the documents may be all that is left of it.
+  if (hasKeys(eventStore)) await keysOf(eventStore).check()
   log.warn({}, 'the read model belongs to another log or release; it is cleared and filled again')
   await readModel.reset()
   return null

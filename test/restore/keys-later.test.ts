@@ -1,8 +1,11 @@
 /** Keys that could not be compared with the log at a process's start, or that a log does not have any more. */
 import { join } from 'node:path'
 import t from 'tap'
+import { EventStoreUnavailable } from '../../eventstore/port.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
+import { resume } from '../../projections/worker/worker.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
-import { signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { freePort } from '../support/ports.ts'
 import { startProcess, untilReady } from '../support/processes.ts'
 import { until } from '../support/until.ts'
@@ -50,4 +53,26 @@ t.test('keys that can be compared only later', builtIn('it is empty after a rest
   await restore(server, [])
   await assertEnded(right, /^error: KEYS_URL: the key store has the keys of a log, but this log is new/)
   t.ok((await readModel.documents([id]))[0], 'no document is thrown away for it')
+})
+
+t.test('a projection clears nothing for a log that its keys are not of', builtIn('it is empty'), async (t) => {
+  const folder = await temporaryFolder(t)
+  const server = await startEventStoreServer(t)
+  const env = { EVENTSTORE_URL: server.url, KEYS_URL: `sqlite:${join(folder, 'keys.db')}` }
+  const { send, readModel, stop } = await startSubgraph(t, { folder, env })
+  const { id } = await signUp(send)
+  await until('it is projected', async () => (await readModel.get([id]))[0]?.document)
+  await stop()
+  const kept = await openReadModel(environment(folder).READMODEL_URL as string)
+  t.teardown(() => kept.close())
+  const eventStore = await openTestLog(t, folder, env)
+  await restore(server, [])
+  const ended = await until('the server is back', () =>
+    resume({ eventStore, readModel: kept }).then(
+      () => 'It goes on with the log.',
+      (error: Error) => !(error instanceof EventStoreUnavailable) && error.message,
+    ),
+  )
+  t.match(ended, /^KEYS_URL: the key store has the keys of a log/)
+  t.match(await kept.get([id]), [{ document: { id } }], 'not even for a moment')
 })
