@@ -68,6 +68,7 @@ interface RefusalDetails {
   ADDRESS_INPUT_MISSING: None
 
   EMAIL_TAKEN_ON_CHANGE: None
+  EMAIL_CLAIMED_TOO_OFTEN: None
   EMAIL_CHANGE_NEEDS_PASSWORD: None
   AVAILABILITY_EMAIL_MISSING: None
   AVAILABILITY_EMAIL_INVALID: None
@@ -209,6 +210,7 @@ const CATALOGUE: { readonly [C in ErrorCode]: Entry<Details[C]> } = {
   EMAIL_INVALID: ['invalid', ({ email }) => `"${email}" is not a valid email address.`],
   EMAIL_TAKEN: ['taken', EMAIL_TAKEN],
   EMAIL_TAKEN_ON_CHANGE: ['already exists', EMAIL_TAKEN],
+  EMAIL_CLAIMED_TOO_OFTEN: ['invalid', 'This email address was used too often lately. Try again in an hour.'],
   EMAIL_CHANGE_NEEDS_PASSWORD: ['invalid', 'Provide the current "password" to change "email".'],
   AVAILABILITY_EMAIL_MISSING: ['invalid', 'Email must be specified'],
   AVAILABILITY_EMAIL_INVALID: ['invalid', 'Email is invalid'],

@@ -29,6 +29,10 @@ const GRACE = 1_000
 const POLL = 20
 const GIVE_UP = 4_000
 
+/** How often an address may be claimed in an hour: each registration and each change sends it a mail, whoever's it is. */
+const MOST_CLAIMS = 20
+const HOUR_MS = 3_600_000
+
 /** The purpose of the claim: Magento has an error category for each. */
 type Occasion = 'registration' | 'change'
 
@@ -44,7 +48,10 @@ export interface EmailClaims {
   find(email: string): Promise<CustomerDocument | undefined>
   /** The customer id of a claim that an earlier attempt of this command made. */
   claimedBy(email: string, command: Command): Promise<number | undefined>
-  /** Makes the customer the address's holder. @throws CustomerError (CONFLICT) if another customer uses it */
+  /**
+   * Makes the customer the address's holder. @throws CustomerError (CONFLICT) if another customer uses it;
+   * EMAIL_CLAIMED_TOO_OFTEN
+   */
   claim(email: string, customerId: number, command: Command, occasion: Occasion): Promise<void>
   /**
    * Releases the address; does nothing if the customer does not hold it.
@@ -108,6 +115,9 @@ export function createEmailClaims(
       if (await isUsedByFormerClaim(email, customerId)) throw emailTaken(occasion)
       for (;;) {
         const last = await streams.newest(key)
+        if (last && last.revision >= MOST_CLAIMS - 1 && (await streams.isClaimedTooOften(key, command))) {
+          throw refusal('EMAIL_CLAIMED_TOO_OFTEN')
+        }
         try {
           if (last?.type === 'EmailClaimed' && last.data.customerId !== customerId) {
             const holder = await customers.load(last.data.customerId)
@@ -153,6 +163,14 @@ function createClaimStreams(eventStore: EventStore) {
   return {
     newest,
     append,
+
+    /** A claim that the command itself has made is one that it may make again. */
+    async isClaimedTooOften(key: string, command: Command): Promise<boolean> {
+      const newest = await readNewest<EmailEvent>(eventStore, streamOf.email(key), 2 * MOST_CLAIMS)
+      const claims = newest.filter(({ type }) => type === 'EmailClaimed')
+      const lately = claims.filter(({ metadata }) => command.at.getTime() - Date.parse(metadata.at) < HOUR_MS)
+      return lately.length >= MOST_CLAIMS && !claims.some(({ metadata }) => isCause(command, metadata.$causationId))
+    },
 
     /** @throws WrongExpectedRevision if the holder's stream has moved */
     async abandon(holder: CustomerDocument, key: string, command: Command): Promise<void> {

@@ -4,7 +4,7 @@ import t from 'tap'
 import { encode } from '../../eventstore/codec.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../../eventstore/port.ts'
 import type { DomainEvent } from '../../schema/events.ts'
-import { PASSWORD, signIn, signUp, startSubgraph } from '../support/graph.ts'
+import { freshEmail, PASSWORD, signIn, signUp, startSubgraph } from '../support/graph.ts'
 
 const encoded = (event: DomainEvent) => {
   const id = crypto.randomUUID()
@@ -41,6 +41,43 @@ t.test('links to set a new password: so many in an hour, whatever is between the
   t.equal(await request(39), 3, 'and in its last minute')
   t.equal(await request(1), 4, 'once the first is an hour old')
   t.equal(await request(1), 4, 'but one only')
+})
+
+t.test('each address gets so many accounts in an hour, whoever sends its mails to and fro', async (t) => {
+  let now = Date.parse('2026-03-01T12:00:00Z')
+  const { send, eventStore } = await startSubgraph(t, { projection: false, now: () => new Date(now) })
+  const [own, victim] = [freshEmail(), freshEmail()]
+  const { token } = await signUp(send, own)
+  const move = async (email: string, headers = {}) => {
+    const query =
+      'mutation($email: String!, $password: String!) { updateCustomerEmail(email: $email, password: $password) { customer { email } } }'
+    const { data, errors } = await send(query, { token, headers, variables: { email, password: PASSWORD } })
+    return errors ? errors[0].message : data.updateCustomerEmail.customer.email
+  }
+  for (let time = 0; time < 10; time++) {
+    t.equal(await move(victim), victim)
+    t.equal(await move(own), own)
+  }
+  /** Registers and deletes. */
+  const register = async () => {
+    const { token } = await signUp(send, victim)
+    const { data } = await send('mutation { deleteCustomer }', { token })
+    t.same(data, { deleteCustomer: true })
+  }
+  for (let time = 0; time < 9; time++) await register()
+  const headers = { 'idempotency-key': crypto.randomUUID() }
+  t.equal(await move(victim, headers), victim, 'the twentieth')
+  t.equal(await move(victim, headers), victim, 'which may be sent again')
+  const refused = 'This email address was used too often lately. Try again in an hour.'
+  const elsewhere = freshEmail()
+  t.equal(await move(elsewhere), elsewhere)
+  t.equal(await move(victim), refused)
+  await t.rejects(register(), { message: new RegExp(refused) })
+  const { email } = (await send('{ customer { email } }', { token })).data.customer
+  t.equal(email, elsewhere, 'nothing is changed')
+  now += 3_600_000
+  t.equal(await move(victim), victim, 'an hour after')
+  for await (const { type } of eventStore.readStream('customer-2')) t.not(type, 'EmailClaimAbandoned')
 })
 
 t.test('a hash that can’t be upgraded does not keep anybody from signing in', async (t) => {
