@@ -221,6 +221,24 @@ t.test('two masters: what is marked at the old one alone counts for who is at th
   t.match((await one.send('{ customer { email } }', { token })).errors, NOT_AUTHORIZED)
 })
 
+t.test('two databases of one server are two read models: what one instance acknowledges the other shows', async (t) => {
+  const redis = await startRedis(t)
+  const urls = [redis.url, `${redis.url}/1`] as const
+  const { folder, one, two } = await startTwo(t, urls)
+  const projections = await Promise.all(urls.map((url) => project(t, folder, url)))
+  const { token } = await signUp(one.send)
+  await Promise.all(projections.map((projection) => projection.caughtUp()))
+  await until('one of them believes its documents', async () => {
+    for (const { send } of [one, two]) await send('{ customer { id } }', { token })
+    return (await readsFrom(one, 'read-model')) + (await readsFrom(two, 'read-model')) > 0
+  })
+  await Promise.all(projections.map((projection) => projection.stop()))
+  await rename(one.send, token, 'Bea')
+  t.equal(await nameAt(two.send, token), 'Bea')
+  await rename(two.send, token, 'Cleo')
+  t.equal(await nameAt(one.send, token), 'Cleo')
+})
+
 t.test('a writer dies with its fence in force: another instance lifts it', async (t) => {
   const redis = await startRedis(t)
   const proxy = await startProxy(t, redis.port)
