@@ -31,6 +31,8 @@ const WAIT_MS = 4_000
 /**
  * @param options.anchor the newest event that this process has appended, if any; it is compared as well
  * @param options.onReplaced called when the log turns out to have been replaced
+ * @param options.onCompared called after each comparison: the log may be an older state of the one before, also where it has
+ * the anchor
  */
 export function guardLog(options: {
   readonly eventStore: EventStore
@@ -38,8 +40,9 @@ export function guardLog(options: {
   readonly log: Pick<Log, 'warn'>
   readonly anchor: () => EventPlace | undefined
   readonly onReplaced: () => void
+  readonly onCompared: () => void
 }): LogGuard {
-  const { eventStore, readModel, log, anchor, onReplaced } = options
+  const { eventStore, readModel, log, anchor, onReplaced, onCompared } = options
   const stopping = new AbortController()
   /** The log may not be the one that the read model was filled from. */
   let isDoubtful = true
@@ -81,6 +84,7 @@ export function guardLog(options: {
       if (!(error instanceof ReadModelUnavailable)) throw error
       isUnknown = true
     }
+    onCompared()
     if (losses === before) isDoubtful = false
   }
 
