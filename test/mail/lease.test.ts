@@ -83,7 +83,7 @@ t.test('free, held while mails are in hand, and free again', async (t) => {
   t.match(await storedCheckpoint(eventStore), { holder: null, unsent: [] })
 })
 
-t.test('a machine that stood still, with its monotonic clock: nothing is sent before the lease is renewed', async (t) => {
+t.test('a machine stood still, with its monotonic clock: nothing is sent before the lease is renewed', async (t) => {
   const { folder, eventStore, request } = await withRequest(t)
   const { lease, queue } = newLease(eventStore, folder, 'a', request)
   t.teardown(() => lease.end())
