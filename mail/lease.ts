@@ -11,6 +11,7 @@ import { type EventPlace, placeOf } from '../eventstore/event-place.ts'
 import { EventStoreUnavailable } from '../eventstore/port.ts'
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import type { Log } from '../runtime/log.ts'
+import { elapsed, type Moment, now } from '../runtime/moments.ts'
 import { pause } from '../runtime/time-limits.ts'
 import type { MailCheckpoint, MailCheckpointStream, StoredMailCheckpoint } from './mail-checkpoint.ts'
 import type { MailQueue } from './queue.ts'
@@ -19,8 +20,8 @@ import type { SettledMails } from './settled-mails.ts'
 type LeaseState =
   /** No holder is named: the worker reads, and may not send. */
   | { readonly name: 'free' }
-  /** The worker is named and may send. `since`: when that write began, by `performance.now()`. */
-  | { readonly name: 'held'; readonly since: number }
+  /** The worker is named and may send. `since`: when that write began. */
+  | { readonly name: 'held'; readonly since: Moment }
   /** The next write removes the name, even if mails are in hand. */
   | { readonly name: 'releasing' }
   /** Nothing more is written. `error`: the failure that ended it, if one did. */
@@ -93,7 +94,7 @@ export class MailLease {
   /** Whether an attempt to send that begins now is sure to end before the lease expires. */
   get maySend(): boolean {
     const { leaseMs, attemptMs } = this.#options
-    return this.#state.name === 'held' && performance.now() - this.#state.since < leaseMs - attemptMs
+    return this.#state.name === 'held' && elapsed(this.#state.since) < leaseMs - attemptMs
   }
 
   /** A batch was read, and its mails are queued. @param place of its last event */
@@ -151,7 +152,7 @@ export class MailLease {
       clearTimeout(this.#renewal)
       clearTimeout(this.#quietSave)
       this.#quietSave = undefined
-      const began = performance.now()
+      const began = now()
       const unsent = queue.events().map(placeOf)
       const isHolder = unsent.length > 0 && this.#state.name !== 'releasing'
       const newlySettled = settled.unsaved

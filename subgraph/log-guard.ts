@@ -25,12 +25,16 @@ export interface LogGuard {
 }
 
 const RETRY_MS = 250
+/** How often a read model of another log is compared again: the projection may have filled it from this one. */
+const FOREIGN_MS = 1_000
 /** How long a call to the event store waits for the comparison. A node that has to catch up takes longer. */
 const WAIT_MS = 4_000
 
 /**
  * @param options.anchor the newest event that this process has appended, if any; it is compared as well
  * @param options.onReplaced called when the log turns out to have been replaced
+ * @param options.onCompared called after each comparison: the log may be an older state of the one before, also where it has
+ * the anchor
  */
 export function guardLog(options: {
   readonly eventStore: EventStore
@@ -38,13 +42,16 @@ export function guardLog(options: {
   readonly log: Pick<Log, 'warn'>
   readonly anchor: () => EventPlace | undefined
   readonly onReplaced: () => void
+  readonly onCompared: () => void
 }): LogGuard {
-  const { eventStore, readModel, log, anchor, onReplaced } = options
+  const { eventStore, readModel, log, anchor, onReplaced, onCompared } = options
   const stopping = new AbortController()
   /** The log may not be the one that the read model was filled from. */
   let isDoubtful = true
   /** The read model could not be compared with the current log. */
   let isUnknown = false
+  /** It is another log's, as of the last comparison. Whoever fills it for that log may show it again. */
+  let isForeign = false
   /** How often the connection was lost; a comparison from before the last loss does not count. */
   let losses = 0
   let comparing: Promise<void> | undefined
@@ -69,18 +76,22 @@ export function guardLog(options: {
     const own = anchor()
     if (own && !(await holdsEvent(eventStore, own))) onReplaced()
     try {
-      if (!(await isReadModelOfLog(eventStore, readModel))) {
+      const isOurs = await isReadModelOfLog(eventStore, readModel)
+      // Once: a projection of the other log would have to fill it again each time.
+      if (!isOurs && !isForeign) {
         await readModel.distrust()
         log.warn(
           {},
           'the read model belongs to another log; its documents are hidden until the projection has filled it again',
         )
       }
+      isForeign = !isOurs
       isUnknown = false
     } catch (error) {
       if (!(error instanceof ReadModelUnavailable)) throw error
       isUnknown = true
     }
+    onCompared()
     if (losses === before) isDoubtful = false
   }
 
@@ -88,13 +99,17 @@ export function guardLog(options: {
   async function retry(): Promise<void> {
     if (retrying) return
     retrying = true
-    while ((isDoubtful || isUnknown) && !stopping.signal.aborted) {
+    const isOpen = () => isDoubtful || isUnknown
+    while ((isOpen() || isForeign) && !stopping.signal.aborted) {
       await compare().catch(() => {})
-      if (isDoubtful || isUnknown)
-        await delay(RETRY_MS, undefined, { signal: stopping.signal, ref: false }).catch(() => {})
+      const wait = isOpen() ? RETRY_MS : isForeign ? FOREIGN_MS : 0
+      if (wait > 0) await delay(wait, undefined, { signal: stopping.signal, ref: false }).catch(() => {})
     }
     retrying = false
   }
+
+  /** Whether the documents are known to come from this log. */
+  const isOfThisLog = () => !isUnknown && !isForeign
 
   // Deferred, because what it calls is created later.
   const first = Promise.resolve()
@@ -116,7 +131,7 @@ export function guardLog(options: {
       () => isDoubtful,
       () => within(WAIT_MS, compare(), notCompared),
     ),
-    mayReadDocuments: () => (isBegun ? !isUnknown : first.then(() => !isUnknown)),
+    mayReadDocuments: () => (isBegun ? isOfThisLog() : first.then(isOfThisLog)),
     close() {
       stopping.abort()
       unlisten?.()

@@ -124,6 +124,7 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
     log,
     anchor: () => customers.newestAppended(),
     onReplaced: () => customers.forget(),
+    onCompared: () => customers.forgetShown(),
   })
   const eventStore = countAsChained(guard.eventStore)
   const { mayReadDocuments } = guard

@@ -232,7 +232,8 @@ export function startCheckpoints(options: {
     try {
       const last = await newestCheckpoint(eventStore)
       const age = last ? Date.now() - Date.parse(last.time) : every
-      if (age < every) wait = every - Math.max(age, 0)
+      // One from further ahead was signed while the clock was wrong, and would hold up the next ones until then.
+      if (Math.abs(age) < every) wait = every - Math.max(age, 0)
       else {
         const written = await writeCheckpoint(eventStore, key, { signal: stopping.signal })
         if (written)

@@ -156,7 +156,7 @@ async function checkOnly(folders: BackupFolders, configuration: Configuration, s
 
 /**
  * Checks the backup and puts its files where the configuration expects them. If it is killed, its drafts keep the service
- * from beginning a new log in their place (open-event-store.ts), and the same command again replaces them.
+ * from beginning a new log in their place (open-event-store.ts), and the same command again puts all in theirs.
  */
 async function putBack(folders: BackupFolders, configuration: Configuration, signal: AbortSignal): Promise<number> {
   const { log, keyStore } = filesOf(configuration)
@@ -168,7 +168,7 @@ async function putBack(folders: BackupFolders, configuration: Configuration, sig
       .map((path) => ({ from: join(folders.keys, basename(path)), to: path }))
       .filter(({ from }) => listed.has(basename(from))),
   ]
-  const taken = copies.flatMap(({ to }) => [to, `${to}-wal`]).filter((path) => existsSync(path))
+  const taken = await takenPlaces(copies)
   if (taken.length > 0) {
     throw new UsageError(`These are there already, and nothing is overwritten; move them away: ${taken.join(', ')}.`)
   }
@@ -186,7 +186,8 @@ async function putBack(folders: BackupFolders, configuration: Configuration, sig
       flush(draft)
       if ((await sha256Of(draft)) !== (await sha256Of(from))) throw new BackupError(`${to} could not be written whole.`)
     }
-    for (const { to } of copies) renameSync(draftOf(to), to)
+    // The log last: until then its draft keeps the service from starting.
+    for (const { to } of copies.toReversed()) renameSync(draftOf(to), to)
   } catch (error) {
     for (const path of made) rmSync(path, { force: true })
     throw error
@@ -194,4 +195,20 @@ async function putBack(folders: BackupFolders, configuration: Configuration, sig
   console.log(`Restored: ${copies.map(({ to }) => to).join(', ')}`)
   console.log('Next, where keys are older than their log, or customers were erased since: npm run rebuild.')
   return 0
+}
+
+/**
+ * The places that something else has taken already. A restore that was killed may have put files of the backup into theirs,
+ * but not yet the first, which comes last.
+ */
+async function takenPlaces(copies: readonly { readonly from: string; readonly to: string }[]): Promise<string[]> {
+  const isBegun = copies[0] !== undefined && existsSync(draftOf(copies[0].to))
+  const taken: string[] = []
+  for (const { from, to } of copies) {
+    if (existsSync(`${to}-wal`)) taken.push(`${to}-wal`)
+    if (!existsSync(to)) continue
+    const isOurs = isBegun && existsSync(from) && (await sha256Of(to)) === (await sha256Of(from))
+    if (!isOurs) taken.push(to)
+  }
+  return taken
 }

@@ -36,20 +36,26 @@ interface BulkWriterOptions {
   readonly path: string
   readonly log: SqliteLog
   readonly access: Access
+  /** Throws Error if the file is no longer the one at its path. */
+  readonly checkFile: () => void
   readonly onCommit: () => void
 }
 
 /** @param options.onCommit called when a transaction is committed */
-export function createBulkWriter({ path, access, log, onCommit }: BulkWriterOptions): BulkWriter {
+export function createBulkWriter({ path, access, log, checkFile, onCommit }: BulkWriterOptions): BulkWriter {
   let thread: WriterThread | undefined
   let isClosed = false
 
-  function send(sequences: BulkRequest['sequences']): Promise<readonly boolean[]> {
+  async function send(sequences: BulkRequest['sequences']): Promise<readonly boolean[]> {
+    try {
+      checkFile()
+    } catch (error) {
+      throw new EventStoreUnavailable(`The event store can't be written: ${(error as Error).message}.`)
+    }
     thread ??= startThread(path)
-    return thread.write({ sequences }).then((written) => {
-      onCommit()
-      return written
-    })
+    const written = await thread.write({ sequences })
+    onCommit()
+    return written
   }
 
   return {

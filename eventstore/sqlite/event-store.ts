@@ -11,6 +11,7 @@ import { checkCount, checkEnd, checkExpectedRevision, checkMetadata, checkStream
 import { offerBulkAppends } from '../bulk-appends.ts'
 import {
   type EventStore,
+  EventStoreUnavailable,
   InvalidArgument,
   type Position,
   type ReadAllOptions,
@@ -26,7 +27,7 @@ import {
 import { type Access, accessTo } from './access.ts'
 import { createBulkWriter } from './bulk-writer.ts'
 import { createChanges, joinStores } from './changes.ts'
-import { closeSqliteFile, describeFile } from './file.ts'
+import { closeSqliteFile, describeFile, fileWatch } from './file.ts'
 import { createGroupCommit } from './group-commit.ts'
 import { type Page, pagesOfAll, type ReadPageOfAll, readPage } from './pages.ts'
 import { encodeEvents, positionOf, recorded } from './rows.ts'
@@ -80,8 +81,12 @@ export function openSqliteEventStore({
   const subscriptions = createSubscriptions(access, changes)
   const reading: Reading = { log, access, pages: pagesOfAll(log), subscriptions }
   const writes = createWrites(log)
+  const checkFile = fileWatch(path)
   const commits = createGroupCommit(log.database, {
-    onBegin: writes.begin,
+    onBegin() {
+      checkFile()
+      writes.begin()
+    },
     onCommit() {
       writes.commit()
       announceCommit()
@@ -91,7 +96,7 @@ export function openSqliteEventStore({
     changes.announce()
     siblings.notifyOthers()
   }
-  const bulk = createBulkWriter({ path, log, access, onCommit: announceCommit })
+  const bulk = createBulkWriter({ path, log, access, checkFile, onCommit: announceCommit })
   let closing: Promise<void> | undefined
 
   async function finish(): Promise<void> {
@@ -152,6 +157,11 @@ export function openSqliteEventStore({
 
     async ping() {
       await access.read(() => lastPosition(log))
+      try {
+        checkFile()
+      } catch (error) {
+        throw new EventStoreUnavailable(`${(error as Error).message}.`)
+      }
     },
 
     describe: async () => access.read(() => describeFile(log.database)),

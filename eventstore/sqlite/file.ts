@@ -148,6 +148,22 @@ function openOnce(
   }
 }
 
+/**
+ * Notices that an open file is no longer the one at its path: it was removed, moved away or replaced. What is written to it
+ * then is lost with the process.
+ * @returns a function that throws Error if so
+ */
+export function fileWatch(path: string): () => void {
+  const fileAt = () => {
+    const found = statSync(path, { bigint: true, throwIfNoEntry: false })
+    return found && `${found.dev}:${found.ino}`
+  }
+  const opened = fileAt()
+  return () => {
+    if (fileAt() !== opened) throw new Error(`${path} was removed, moved away or replaced while it was in use`)
+  }
+}
+
 /** Another connection to a file that this process has open, as durable as that of a log. */
 export function openConnection(path: string): DatabaseSync {
   const database = new DatabaseSync(resolve(path), { timeout: LOCK_TIMEOUT_MS })

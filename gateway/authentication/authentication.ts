@@ -1,5 +1,6 @@
 /** Bearer tokens, verified at the gateway: a forged or revoked one costs no subgraph call. */
 import { LRUCache } from 'lru-cache'
+import { elapsed, type Moment, now } from '../../runtime/moments.ts'
 import type { TokenFault } from '../../schema/token-faults.ts'
 import type { UncheckedTokens } from '../accepted-values.ts'
 import type { SubgraphIdentity } from '../execution/executor.ts'
@@ -72,13 +73,16 @@ export interface AuthenticationOptions {
 }
 
 interface Known {
-  readonly until: number
+  /** When its signature was verified. */
+  readonly verifiedAt: Moment
+  /** When it expires, in milliseconds since the epoch. */
+  readonly expires: number
   readonly token: string
   /** Whether its status can be asked for. */
   readonly isOwn: boolean
   verdict: Verdict
-  /** When the token was last found to be active. */
-  foundAt: number
+  /** When the token was last found to be active; undefined: not yet, or it is doubted. */
+  foundAt: Moment | undefined
   asking: Promise<Verdict> | undefined
 }
 
@@ -95,7 +99,7 @@ export function createAuthentication(verify: VerifyBearer, options: Authenticati
   /** Checks the token's status, one call at a time. A revoked token stays revoked. */
   function ask(known: Known, check: (token: string) => Promise<boolean>): Promise<Verdict> {
     if (known.asking !== undefined) return known.asking
-    const started = Date.now()
+    const started = now()
     const asking: Promise<Verdict> = check(known.token).then(
       (active) => {
         onCheck?.(active ? 'active' : 'revoked')
@@ -110,7 +114,7 @@ export function createAuthentication(verify: VerifyBearer, options: Authenticati
       (error: unknown) => {
         onCheck?.('failed', error)
         if (known.asking === asking) known.asking = undefined
-        return Date.now() - known.foundAt < graceMs ? known.verdict : unknown
+        return ageOf(known) < graceMs ? known.verdict : unknown
       },
     )
     known.asking = asking
@@ -119,7 +123,7 @@ export function createAuthentication(verify: VerifyBearer, options: Authenticati
 
   function verdictOf(known: Known): Verdict {
     if (isActive === undefined || !known.isOwn || !known.verdict.isAllowed) return known.verdict
-    const age = Date.now() - known.foundAt
+    const age = ageOf(known)
     if (age >= STALE_MS) return { ...known.verdict, settled: ask(known, isActive) }
     if (age >= REFRESH_MS) void ask(known, isActive)
     return known.verdict
@@ -129,11 +133,12 @@ export function createAuthentication(verify: VerifyBearer, options: Authenticati
   function remember(authorization: string, token: string, verified: Verified, before: Known | undefined): Verdict {
     const { claims, expires, isOwn, identity } = verified
     const next: Known = {
-      until: Math.min(Date.now() + TRUSTED_MS, expires),
+      verifiedAt: now(),
+      expires,
       token,
       isOwn,
       verdict: before?.verdict ?? { isAllowed: true, claims: deeplyFrozen(claims), identity },
-      foundAt: before?.foundAt ?? Number.NEGATIVE_INFINITY,
+      foundAt: before?.foundAt,
       asking: undefined,
     }
     trusted.set(authorization, next)
@@ -143,7 +148,7 @@ export function createAuthentication(verify: VerifyBearer, options: Authenticati
   function authenticate(authorization: string | undefined): Verdict | Promise<Verdict> {
     if (authorization === undefined) return GUEST
     const known = trusted.get(authorization)
-    if (known !== undefined && Date.now() < known.until) return verdictOf(known)
+    if (known && Date.now() < known.expires && elapsed(known.verifiedAt) < TRUSTED_MS) return verdictOf(known)
     // Exactly two parts, and the scheme in any case; anything else counts as no token (Magento's rule).
     const token = /^bearer ([^ ]+)$/i.exec(authorization)?.[1]
     if (token === undefined) return GUEST
@@ -160,12 +165,15 @@ export function createAuthentication(verify: VerifyBearer, options: Authenticati
   function doubt(authorization: string | undefined): void {
     const known = authorization === undefined ? undefined : trusted.get(authorization)
     if (known === undefined) return
-    known.foundAt = Number.NEGATIVE_INFINITY
+    known.foundAt = undefined
     known.asking = undefined
   }
 
   return Object.assign(authenticate, { doubt })
 }
+
+/** For how long it is not known whether the token is active. Milliseconds. */
+const ageOf = ({ foundAt }: Known): number => (foundAt === undefined ? Number.POSITIVE_INFINITY : elapsed(foundAt))
 
 /** All requests with a token have the same claims, and plugins see them. */
 function deeplyFrozen<T>(value: T): T {

@@ -2,6 +2,7 @@
 import { createPublicKey } from 'node:crypto'
 import { errors, type JWTPayload, jwtVerify } from 'jose'
 import { boundedCache } from '../../runtime/bounded-cache.ts'
+import { elapsed, type Moment, now } from '../../runtime/moments.ts'
 import { DEFAULT_TOKEN_NAMES, type ExpectedNames, isNamed } from '../../runtime/token-names.ts'
 import type { TokenFault } from '../../schema/token-faults.ts'
 import { createKeySet, type KeySetSource, KeysUnavailable } from './key-set.ts'
@@ -75,19 +76,26 @@ const CACHED_TOKENS = 1_000
 /** After this time a token is verified again, because its key may have been withdrawn. Milliseconds. */
 const TRUSTED_MS = 60_000
 
+interface VerifiedToken {
+  readonly subject: string
+  /** In milliseconds since the epoch. */
+  readonly expires: number
+  readonly verifiedAt: Moment
+}
+
 /**
  * Returns a function that verifies a token and resolves to its subject (claim `sub`): a customer's id, or
  * `service:<name>`. It rejects with InvalidToken; any other error means that the keys could not be fetched.
  */
 export function createTokenVerifier(verification: TokenVerification): (token: string) => Promise<string> {
   const verify = createTokenVerification(verification)
-  const verified = boundedCache<string, { readonly subject: string; readonly until: number }>(CACHED_TOKENS)
+  const verified = boundedCache<string, VerifiedToken>(CACHED_TOKENS)
   return async (token) => {
     const known = verified.get(token)
-    if (known && Date.now() < known.until) return known.subject
+    if (known && Date.now() < known.expires && elapsed(known.verifiedAt) < TRUSTED_MS) return known.subject
     const { sub, exp } = await verify(token)
     const subject = sub as string
-    verified.set(token, { subject, until: Math.min(Number(exp) * 1_000, Date.now() + TRUSTED_MS) })
+    verified.set(token, { subject, expires: Number(exp) * 1_000, verifiedAt: now() })
     return subject
   }
 }

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import type { Log } from '../../runtime/log.ts'
+import { elapsed, type Moment, now } from '../../runtime/moments.ts'
 import { within } from '../../runtime/time-limits.ts'
 import type { ReadModel } from '../read-model.ts'
 import { coverLog } from './coverage.ts'
@@ -71,15 +72,6 @@ export interface Lease {
   /** Lifts this instance's fence if all its marks are written. Calling it again does nothing. */
   close(): Promise<void>
 }
-
-/** A moment by two clocks: the monotonic one may stop with a virtual machine, the other one may be set. */
-interface Moment {
-  readonly monotonic: number
-  readonly wall: number
-}
-
-const now = (): Moment => ({ monotonic: performance.now(), wall: Date.now() })
-const elapsed = ({ monotonic, wall }: Moment) => Math.max(performance.now() - monotonic, Date.now() - wall)
 
 interface Held {
   /** The time before the register was read. */

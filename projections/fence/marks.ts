@@ -22,6 +22,11 @@ export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | '
   note(id: number, revision: number): void
   /** The newest revision that could not be marked yet; -1: none. */
   outstanding(id: number): number
+  /**
+   * The log may have been set back: what instances showed of its lost part says nothing of the events that take its place.
+   * Marks that are owed stay so.
+   */
+  forgetShown(): void
   /** The log was replaced: marks of the previous log mean nothing for its streams. */
   forget(): void
   /** Writes outstanding marks once more, then stops. Calling it again does nothing. */
@@ -131,6 +136,7 @@ export function createMarks(options: {
     acknowledge,
     note,
     outstanding: (id) => (unwritten.size === 0 ? -1 : (unwritten.get(id) ?? -1)),
+    forgetShown: () => shown.clear(),
     forget() {
       shown.clear()
       unwritten.clear()

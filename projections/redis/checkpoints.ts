@@ -20,7 +20,7 @@ export function createCheckpoints(redis: RedisConnection, handle: Handle, seals:
   const isCluster = redis.kind === 'cluster'
   /** The checkpoint that was seen last, as it is stored; '' for none. Maybe of another generation: then it does not match. */
   let seen = ''
-  /** The epoch that was seen last, and when. */
+  /** The epoch that was seen last, and when (performance.now: the other clock may be set meanwhile). */
   let filling = { epoch: '', since: 0 }
 
   /**
@@ -66,9 +66,9 @@ export function createCheckpoints(redis: RedisConnection, handle: Handle, seals:
     const before = seen
     const last = parse(before)
     const epoch = last?.epoch ?? crypto.randomUUID()
-    if (filling.epoch !== epoch) filling = { epoch, since: Date.now() }
+    if (filling.epoch !== epoch) filling = { epoch, since: performance.now() }
     if (last && next.complete && !last.complete) {
-      const wait = filling.since + settleMs - Date.now()
+      const wait = filling.since + settleMs - performance.now()
       if (wait > 0) await delay(wait)
       if (!(await seals.step('complete', epoch))) {
         await demote(before)

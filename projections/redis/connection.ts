@@ -23,6 +23,8 @@ export interface RedisCommands extends ScriptCommands {
 
 export interface RedisConnection {
   readonly kind: RedisAddress['kind']
+  /** The number of the database on the server. */
+  readonly database: number
   /** The server of the keys with the hash tag; undefined if it is not known yet. */
   serverOf(tag: string): string | undefined
   /** A hash tag for each server, for commands that every server has to run. @throws ReadModelUnavailable */
@@ -139,6 +141,7 @@ export function connectRedis(url: string, deadlineMs: number = DEADLINE_MS): Red
 
   return {
     kind: address.kind,
+    database: address.database,
     serverOf: driver.serverOf,
     tagOfEachServer: () => call(async () => driver.tagOfEachServer()),
     call,

@@ -8,6 +8,7 @@ import { type ReadModelEntry, UNKNOWN } from '../read-model.ts'
 import { readNumber } from '../stored-values.ts'
 import type { RedisConnection } from './connection.ts'
 import type { Handle } from './generations.ts'
+import { incarnationIn } from './incarnations.ts'
 import type { SharedKeys } from './key-names.ts'
 import type { Seals } from './seals.ts'
 import { parseDocument } from './values.ts'
@@ -54,7 +55,8 @@ export function createEntryReader(
   }
 
   async function send(seal: string, tag: string, keys: readonly string[]): Promise<readonly Found[]> {
-    const [incarnation, ...values] = await redis.call((commands) => commands.readCustomers(seal, ...keys), tag)
+    const [run, ...values] = await redis.call((commands) => commands.readCustomers(seal, ...keys), tag)
+    const incarnation = incarnationIn(redis, run)
     const found: Found[] = []
     for (let i = 0; i < values.length; i += 2) {
       found.push({ document: values[i] as string | null, mark: values[i + 1] as string | null, incarnation })

@@ -48,6 +48,7 @@ import { customerIds, forgetDocuments, writeDocuments } from './documents.ts'
 import { createEntryReader } from './entry-reader.ts'
 import { describeRedis } from './facts.ts'
 import { createHandle, dropGeneration, type Handle, listGenerations, liveGeneration } from './generations.ts'
+import { incarnationIn } from './incarnations.ts'
 import { generationKeys, type SharedKeys, sharedKeys } from './key-names.ts'
 import { createNewestPlace, type NewestPlace } from './newest-place.ts'
 import { createSeals, type Seals } from './seals.ts'
@@ -236,15 +237,19 @@ function parkedOperations({ redis, handle, begun }: Parts) {
 /** Marks belong to no generation. */
 function markOperations({ redis, shared }: Parts) {
   return {
-    acknowledge: (id, revision) =>
-      redis.call((commands) => commands.raiseMark(shared.mark(id), String(revision)), String(id)),
+    async acknowledge(id, revision) {
+      const run = await redis.call((commands) => commands.raiseMark(shared.mark(id), String(revision)), String(id))
+      return incarnationIn(redis, run)
+    },
 
     async incarnations() {
       const tags = await redis.tagOfEachServer()
       const answers = await Promise.allSettled(
         tags.map((tag) => redis.call((commands) => commands.incarnation(shared.probe(tag)), tag)),
       )
-      const reached = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
+      const reached = answers.flatMap((answer) =>
+        answer.status === 'fulfilled' ? [incarnationIn(redis, answer.value)] : [],
+      )
       const [first] = answers
       if (reached.length === 0 && first?.status === 'rejected') throw first.reason
       return { reached, isWhole: reached.length === answers.length }
@@ -252,9 +257,10 @@ function markOperations({ redis, shared }: Parts) {
 
     async probe() {
       const tags = await redis.tagOfEachServer()
-      return Promise.all(
+      const runs = await Promise.all(
         tags.map((tag) => redis.call((commands) => commands.probe(shared.probe(tag), String(PROBE_KEPT_MS)), tag)),
       )
+      return runs.map((run) => incarnationIn(redis, run))
     },
   } satisfies Partial<ReadModel>
 }

@@ -58,6 +58,8 @@ export interface Customers {
   newestAppended(): EventPlace | undefined
   /** The log was replaced by another one: drops the cached states. */
   forget(): void
+  /** The log may be an older state of the one before: drops what all instances were known to show. */
+  forgetShown(): void
   /** Whether this instance can't reach the read model while others can. */
   isAlone(): boolean
   /** Writes outstanding revision marks once more, then stops. */
@@ -91,6 +93,7 @@ export function createCustomers(options: {
       states.clear()
       marks.forget()
     },
+    forgetShown: marks.forgetShown,
     async close() {
       states.close()
       await marks.close()

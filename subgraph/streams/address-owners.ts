@@ -23,6 +23,11 @@ export function createAddressOwners(eventStore: EventStore): (addressId: number)
   /** Every floor that addresses have had, rising; at first none is known but that of a log without imports. */
   let addressFloors: readonly number[] = [0]
   let floorsRead = -1
+  // The server may come back with an older state of the log, and floors raised then are others.
+  eventStore.onDisconnect?.(() => {
+    addressFloors = [0]
+    floorsRead = -1
+  })
 
   /** @returns whether there are more than before */
   async function learnFloors(): Promise<boolean> {

@@ -110,7 +110,7 @@ export function createEmailClaims(
 
     async claim(email, customerId, command, occasion) {
       const key = keyOf(email)
-      const started = Date.now()
+      const started = performance.now()
       let seen: { readonly revision: number; readonly at: number } | undefined
       if (await isUsedByFormerClaim(email, customerId)) throw emailTaken(occasion)
       for (;;) {
@@ -122,10 +122,10 @@ export function createEmailClaims(
           if (last?.type === 'EmailClaimed' && last.data.customerId !== customerId) {
             const holder = await customers.load(last.data.customerId)
             if (uses(holder, key)) throw emailTaken(occasion)
-            if (seen?.revision !== last.revision) seen = { revision: last.revision, at: Date.now() }
-            if (Date.now() - started > GIVE_UP) throw serviceUnavailable()
+            if (seen?.revision !== last.revision) seen = { revision: last.revision, at: performance.now() }
+            if (performance.now() - started > GIVE_UP) throw serviceUnavailable()
             // No wait is needed for an old claim. A wrong clock costs a wait or a round, never the uniqueness.
-            const age = Math.max(Date.now() - seen.at, Date.now() - last.created.getTime())
+            const age = Math.max(performance.now() - seen.at, Date.now() - last.created.getTime())
             if (age < GRACE) {
               await new Promise((resolve) => setTimeout(resolve, POLL))
               continue

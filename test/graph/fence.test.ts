@@ -227,6 +227,32 @@ t.test('two masters: what is marked at the old one alone counts for who is at th
   t.match((await one.send('{ customer { email } }', { token })).errors, NOT_AUTHORIZED)
 })
 
+t.test('two databases of one server are two read models: what one instance acknowledges the other shows', async (t) => {
+  const redis = await startRedis(t)
+  const folder = await temporaryFolder(t)
+  const urls = [redis.url, `${redis.url}/1`] as const
+  const start = (READMODEL_URL: string) => startSubgraph(t, { folder, projection: false, env: { READMODEL_URL } })
+  const projections = await Promise.all(urls.map((url) => project(t, folder, url)))
+  const one = await start(urls[0])
+  const { token } = await signUp(one.send)
+  await Promise.all(projections.map((projection) => projection.caughtUp()))
+  await untilBelieved(one, token)
+  const second = await openReadModel(urls[1])
+  t.teardown(() => second.close())
+  await until('the second one is complete', async () => (await second.getCheckpoint())?.complete)
+  await Promise.all(projections.map((projection) => projection.stop()))
+  const two = await start(urls[1])
+  const began = performance.now()
+  // Before its first query, which would mark what it has shown.
+  await until('it has had the time to trust its documents', async () => {
+    return (await metric(two, 'read_model_fenced')) === '0' || performance.now() - began > 3_000
+  })
+  await rename(one.send, token, 'Bea')
+  t.equal(await nameAt(two.send, token), 'Bea')
+  await rename(two.send, token, 'Cleo')
+  t.equal(await nameAt(one.send, token), 'Cleo')
+})
+
 t.test('a writer dies with its fence in force: another instance lifts it', async (t) => {
   const redis = await startRedis(t)
   const proxy = await startProxy(t, redis.port)
@@ -428,6 +454,29 @@ t.test('a read model that the others do not trust: an instance says so from its 
   }
   t.equal(await nameAt(two.send, token), 'Ann')
   t.equal(await readsFrom(two, 'read-model'), 0)
+})
+
+t.test('a read model that another service fills, from a log of its own, is nobody’s here', async (t) => {
+  const redis = await startRedis(t)
+  const [own, other] = [await temporaryFolder(t), await temporaryFolder(t)]
+  const start = (folder: string) => startSubgraph(t, { folder, projection: false, env: { READMODEL_URL: redis.url } })
+  const projection = await project(t, other, redis.url)
+  const theirs = await start(other)
+  const bob = await signUp(theirs.send)
+  await rename(theirs.send, bob.token, 'Bob')
+  await projection.caughtUp()
+  await untilBelieved(theirs, bob.token)
+
+  const ours = await start(own)
+  const ann = await signUp(ours.send)
+  t.equal(ann.id, bob.id)
+  t.equal(await nameAt(ours.send, ann.token), 'Ann')
+  await untilBelieved(theirs, bob.token)
+  for (const began = performance.now(); performance.now() - began < 5_000; await delay(100)) {
+    if ((await nameAt(ours.send, ann.token)) !== 'Ann' && !t.fail('she is shown as somebody else')) break
+  }
+  t.equal(await nameAt(theirs.send, bob.token), 'Bob')
+  t.equal(await readsFrom(ours, 'read-model'), 0)
 })
 
 t.test('a read model that a subgraph does not reach is logged at once, and so is its return', async (t) => {

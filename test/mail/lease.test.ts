@@ -83,6 +83,21 @@ t.test('free, held while mails are in hand, and free again', async (t) => {
   t.match(await storedCheckpoint(eventStore), { holder: null, unsent: [] })
 })
 
+t.test('a machine stood still, with its monotonic clock: nothing is sent before the lease is renewed', async (t) => {
+  const { folder, eventStore, request } = await withRequest(t)
+  const { lease, queue } = newLease(eventStore, folder, 'a', request)
+  t.teardown(() => lease.end())
+  queue.add(request)
+  await lease.save()
+  stopClock(t)
+  t.ok(lease.maySend)
+  const { now } = Date
+  t.intercept(Date, 'now', { value: () => now() + LEASE_MS, configurable: true })
+  t.notOk(lease.maySend, 'another one may have taken over')
+  await lease.save()
+  t.ok(lease.maySend)
+})
+
 t.test('releasing: the name goes, the mails stay', async (t) => {
   const { folder, eventStore, request } = await withRequest(t)
   const { lease, queue } = newLease(eventStore, folder, 'a', request)

@@ -6,9 +6,9 @@ import { openReadModel } from '../../projections/open-read-model.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
-import { environment, type Send, startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { environment, type Send, type SubgraphFixture, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startRedis } from '../support/redis.ts'
-import { untilDone } from '../support/until.ts'
+import { until, untilDone } from '../support/until.ts'
 import { backUp, register, rename, restore, whoAmI } from './support.ts'
 
 const readModels: Record<string, (t: Test, folder: string) => Promise<string>> = {
@@ -37,6 +37,9 @@ async function project(t: Test, configuration: ReturnType<typeof loadConfigurati
   t.teardown(stop)
   return { ...projection, readModel, stop }
 }
+
+const readsFromDocuments = async ({ app }: SubgraphFixture) =>
+  Number(/^customer_reads_total{source="read-model"} (\d+)$/m.exec((await app.inject('/metrics')).body)?.[1])
 
 /** Once the event store answers again. */
 const untilBack = <T>(work: () => Promise<T>) => untilDone('the event store is back', work)
@@ -134,3 +137,33 @@ for (const kind of Object.keys(readModels)) {
     },
   )
 }
+
+t.test(
+  'an instance of which the backup has all that it wrote: what it has shown since counts for nobody else',
+  builtIn('it puts a backup into the server'),
+  async (t) => {
+    const { folder, server, env, configuration } = await startService(t, 'SQLite')
+    const projection = await project(t, configuration)
+    const open = () => startSubgraph(t, { folder, env, projection: false })
+    const [one, two] = [await open(), await open()]
+    await register(two.send, 'Ann')
+    const backup = backUp(server)
+    const lost = await register(one.send, 'Bea')
+    for (const name of ['Moe', 'Poe', 'Roe']) await rename(one.send, lost.token, name)
+    await projection.caughtUp()
+    t.equal((await whoAmI(two.send, lost.token)).data.customer.lastname, 'Roe')
+
+    await restore(server, backup)
+    const later = await untilBack(() => register(two.send, 'Eve'))
+    t.equal(later.id, lost.id, 'the id is given out again')
+    await projection.caughtUp()
+    await until('her document is believed', async () => {
+      const before = await readsFromDocuments(one)
+      await whoAmI(one.send, later.token)
+      return (await readsFromDocuments(one)) > before
+    })
+    await projection.stop()
+    await rename(two.send, later.token, 'Toe')
+    t.equal((await whoAmI(one.send, later.token)).data.customer.lastname, 'Toe')
+  },
+)

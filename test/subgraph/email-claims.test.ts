@@ -1,4 +1,5 @@
 /** Claims of e-mail addresses that race: at most one customer ends up with an address, whoever is slow. */
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import type { EventStore } from '../../eventstore/port.ts'
 import { PASSWORD, type Send, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
@@ -48,6 +49,22 @@ t.test('a registration that stalls for longer than the grace loses its claim, an
   t.match((await stalled).errors, TAKEN)
   const token = await signIn(quick.send, email)
   t.match((await slow.send('{ customer { firstname } }', { token })).data, { customer: { firstname: 'Quick' } })
+})
+
+t.test('the same, where the clock is set back while the other one waits', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { wrapEventStore, held, release } = holdBack('CustomerRegistered')
+  const slow = await startSubgraph(t, { folder, wrapEventStore })
+  const quick = await startSubgraph(t, { folder })
+  const stalled = register(slow.send, email, 'Slow')
+  await held
+  const other = register(quick.send, email, 'Quick')
+  await delay(300)
+  const { now } = Date
+  t.intercept(Date, 'now', { value: () => now() - 3_600_000, configurable: true })
+  t.match((await other).data, { createCustomer: { customer: { firstname: 'Quick' } } })
+  release()
+  t.match((await stalled).errors, TAKEN)
 })
 
 t.test('a registration that stalls for less keeps it; the other one waits and is refused', async (t) => {

@@ -121,3 +121,36 @@ t.test('reservations that come together are made together, also beside another i
     t.equal(await reader.addressOwner(first + 9), customerId)
   }
 })
+
+t.test('floors of a log that was restored from a backup are read anew', async (t) => {
+  const open = async () => {
+    const store = openSqliteEventStore({ path: join(await temporaryFolder(t), 'events.db') })
+    t.teardown(() => store.close())
+    return store
+  }
+  const [before, restored] = [await open(), await open()]
+  const [writer, later] = [createIds(before), createIds(restored)]
+  for (const highest of [1_000, 2_000, 3_000]) await writer.raiseFloor('address', highest, command())
+  await later.raiseFloor('address', 1_000, command())
+  let current: EventStore = before
+  let lose = () => {}
+  const ids = createIds({
+    ...before,
+    readStream: (...of) => current.readStream(...of),
+    append: (...of) => current.append(...of),
+    onDisconnect(listener) {
+      const other = lose
+      lose = () => {
+        other()
+        listener()
+      }
+      return () => {}
+    },
+  })
+  t.equal(await ids.addressOwner(await writer.reserveAddressIds(1, command())), 1)
+
+  current = restored
+  lose()
+  await later.raiseFloor('address', 50_000, command())
+  t.equal(await ids.addressOwner(await later.reserveAddressIds(2, command())), 2)
+})

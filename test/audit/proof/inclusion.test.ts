@@ -219,6 +219,19 @@ t.test('on a schedule: when the last one is old enough, over restarts, and a fai
   t.equal(lines.length, 1)
 })
 
+t.test(
+  'on a schedule: a checkpoint that was signed while the clock was ahead does not hold up the next ones',
+  async (t) => {
+    const { eventStore } = await aLog(t, 'sqlite')
+    await fill(eventStore)
+    t.ok(await writeCheckpoint(eventStore, key, { now: new Date(Date.now() + 30 * 86_400_000) }))
+    await grow(chained(eventStore), 'customer-9', 1)
+    const checkpoints = startCheckpoints({ eventStore, key, minutes: 60, log: SILENT })
+    t.teardown(() => checkpoints.stop())
+    await until('the next one is signed', async () => (await count(eventStore, CHECKPOINT_STREAM)) === 2)
+  },
+)
+
 t.test('npm run audit', async (t) => {
   const { eventStore, url, folder, rows, forge } = await aLog(t, 'sqlite')
   await fill(eventStore)
