@@ -235,12 +235,12 @@ t.test('killed between any two of its files, a backup is none, and a restore beg
   t.same(readdirSync(empty).sort(), ['backup', 'events.db.part', 'master-key.part'])
   t.match(await run('restore', empty, [part]), { code: 0 })
   t.notOk(readdirSync(empty).some((name) => name.endsWith('.part')))
-  t.match(await run(t, 'restore', empty, [part]), { code: 2, output: /These are there already/ })
+  t.match(await run('restore', empty, [part]), { code: 2, output: /These are there already/ })
 
   // Killed after some of the files were in their places: the log comes last.
   for (const name of ['events.db', 'events-keys.db']) renameSync(join(empty, name), join(empty, `${name}.part`))
-  t.match((await run(t, 'start', empty, [])).output, /a restore was interrupted/)
-  t.match(await run(t, 'restore', empty, [part]), { code: 0 })
+  t.match((await run('start', empty, [])).output, /a restore was interrupted/)
+  t.match(await run('restore', empty, [part]), { code: 0 })
   t.notOk(readdirSync(empty).some((name) => name.endsWith('.part')))
 })
 
