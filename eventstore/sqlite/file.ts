@@ -40,7 +40,7 @@ export interface SqliteFileOptions {
  * @throws SqliteFileError for a folder that can't be written, or a file that is damaged or something else
  */
 export function openSqliteFile(path: string, options: SqliteFileOptions): DatabaseSync {
-  for (const started = Date.now(); ; ) {
+  for (const started = performance.now(); ; ) {
     try {
       mkdirSync(dirname(path), { recursive: true })
       createFile(path)
@@ -53,7 +53,7 @@ export function openSqliteFile(path: string, options: SqliteFileOptions): Databa
       }
       // SQLite itself does not wait while another process switches a new file to WAL mode, or closes its last
       // connection.
-      if (!isBusy(error) || Date.now() - started > OPEN_TIMEOUT_MS) {
+      if (!isBusy(error) || performance.now() - started > OPEN_TIMEOUT_MS) {
         throw new SqliteFileError(`${path} can't be opened: ${(error as Error).message}`)
       }
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
@@ -183,12 +183,12 @@ export function isBusy(error: unknown): boolean {
  * @throws what `write` throws; the last "busy" after 5 s
  */
 export async function withLock<T>(write: () => T): Promise<T> {
-  const started = Date.now()
+  const started = performance.now()
   for (let wait = 1; ; wait = Math.min(wait * 2, 20)) {
     try {
       return write()
     } catch (error) {
-      if (!isBusy(error) || Date.now() - started > RETRY_LIMIT_MS) throw error
+      if (!isBusy(error) || performance.now() - started > RETRY_LIMIT_MS) throw error
       await delay(wait * (0.5 + Math.random()))
     }
   }

@@ -13,12 +13,12 @@ const POLL_MS = 50
  * @throws ReadModelUnavailable if that takes longer than a minute
  */
 export async function rewriteFiles(send: (...command: string[]) => Promise<unknown>): Promise<void> {
-  const started = Date.now()
+  const started = performance.now()
   const idle = async () => {
     for (;;) {
       const info = String(await send('INFO', 'persistence'))
       if (!/^(aof_rewrite_in_progress|aof_rewrite_scheduled|rdb_bgsave_in_progress):1/m.test(info)) return info
-      if (Date.now() - started > SCRUB_LIMIT_MS) throw unavailable('it is still writing its files')
+      if (performance.now() - started > SCRUB_LIMIT_MS) throw unavailable('it is still writing its files')
       await delay(POLL_MS)
     }
   }

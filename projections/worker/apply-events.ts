@@ -45,7 +45,8 @@ export interface Applier {
 const CACHED_BYTES = 20 * 1024 * 1024
 /** How much memory the documents may take that are folded and not written yet, estimated. */
 const FOLDED_BYTES = 8 * 1024 * 1024
-const RECENT_MS = 3_600_000
+/** A deletion of longer ago left its traces to whoever applied it first. A day: clocks of servers differ by less. */
+const RECENT_MS = 86_400_000
 
 interface ApplierOptions {
   readonly eventStore: EventStore
