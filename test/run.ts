@@ -56,7 +56,9 @@ const ALONE = [
   'test/eventstore/sqlite/shared-file.test.ts',
   'test/gateway/supergraph-swap.test.ts',
   'test/projections/group.test.ts',
+  'test/projections/process.test.ts',
   'test/projections/redis/loss.test.ts',
+  'test/projections/worker.test.ts',
   'test/subgraph/limits.test.ts',
 ]
 /** So that the tests are spread over the jobs. */
