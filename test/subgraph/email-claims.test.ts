@@ -1,6 +1,6 @@
 /** Claims of e-mail addresses that race: at most one customer ends up with an address, whoever is slow. */
 import { setTimeout as delay } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { EventStore } from '../../eventstore/port.ts'
 import { PASSWORD, type Send, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 
@@ -36,13 +36,19 @@ const register = (send: Send, email: string, firstname = 'Ann') =>
 const TAKEN = [{ message: 'A customer with the same email address already exists in an associated website.' }]
 const email = 'wanted@example.com'
 
-t.test('a registration that stalls for longer than the grace loses its claim, and fails when it goes on', async (t) => {
+/** Two instances, of which the slow one holds the address, and is held back before it registers the customer. */
+async function stall(t: Test) {
   const folder = await temporaryFolder(t)
   const { wrapEventStore, held, release } = holdBack('CustomerRegistered')
   const slow = await startSubgraph(t, { folder, wrapEventStore })
   const quick = await startSubgraph(t, { folder })
   const stalled = register(slow.send, email, 'Slow')
   await held
+  return { slow, quick, stalled, release }
+}
+
+t.test('a registration that stalls for longer than the grace loses its claim, and fails when it goes on', async (t) => {
+  const { slow, quick, stalled, release } = await stall(t)
   const taken = await register(quick.send, email, 'Quick')
   t.match(taken.data, { createCustomer: { customer: { firstname: 'Quick' } } })
   release()
@@ -52,12 +58,7 @@ t.test('a registration that stalls for longer than the grace loses its claim, an
 })
 
 t.test('the same, where the clock is set back while the other one waits', async (t) => {
-  const folder = await temporaryFolder(t)
-  const { wrapEventStore, held, release } = holdBack('CustomerRegistered')
-  const slow = await startSubgraph(t, { folder, wrapEventStore })
-  const quick = await startSubgraph(t, { folder })
-  const stalled = register(slow.send, email, 'Slow')
-  await held
+  const { quick, stalled, release } = await stall(t)
   const other = register(quick.send, email, 'Quick')
   await delay(300)
   const { now } = Date
@@ -68,12 +69,7 @@ t.test('the same, where the clock is set back while the other one waits', async 
 })
 
 t.test('a registration that stalls for less keeps it; the other one waits and is refused', async (t) => {
-  const folder = await temporaryFolder(t)
-  const { wrapEventStore, held, release } = holdBack('CustomerRegistered')
-  const slow = await startSubgraph(t, { folder, wrapEventStore })
-  const quick = await startSubgraph(t, { folder })
-  const stalled = register(slow.send, email, 'Slow')
-  await held
+  const { quick, stalled, release } = await stall(t)
   const other = register(quick.send, email, 'Quick')
   setTimeout(release, 200)
   t.match((await stalled).data, { createCustomer: { customer: { firstname: 'Slow' } } })
