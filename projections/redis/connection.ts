@@ -51,7 +51,7 @@ export interface RedisConnection {
 }
 
 const DEADLINE_MS = 900
-const SCAN_COUNT = 1_000
+const SCAN_COUNT = '1000'
 
 /**
  * @param deadlineMs the time limit of a call, including the wait for the first connection
@@ -169,9 +169,10 @@ async function* scanServers(driver: Driver, call: Call, pattern: string): AsyncG
   for (const server of await call(() => driver.servers())) {
     let cursor = '0'
     do {
-      const page = await call(() => server.scan(cursor, { MATCH: pattern, COUNT: SCAN_COUNT }))
-      cursor = page.cursor
-      if (page.keys.length > 0) yield page.keys
+      const page = await call(() => server.sendCommand(['SCAN', cursor, 'MATCH', pattern, 'COUNT', SCAN_COUNT]))
+      const [next, keys] = page as [string, string[]]
+      cursor = next
+      if (keys.length > 0) yield keys
     } while (cursor !== '0')
   }
 }

@@ -78,8 +78,11 @@ export function fileFaults(server: RedisServer): Faults {
     },
     /** A folder in the snapshot's place: MISCONF. */
     async 'snapshots fail'(hold) {
-      await rm(snapshot, { force: true, recursive: true })
-      await mkdir(snapshot)
+      // A snapshot that was under way may come in between.
+      await untilDone('the folder is in its place', async () => {
+        await rm(snapshot, { force: true, recursive: true })
+        await mkdir(snapshot)
+      })
       await harm(server, 'BGSAVE')
       await hold()
       await rmdir(snapshot)
