@@ -13,12 +13,15 @@ import { StreamsClient } from '../../../eventstore/kurrentdb/generated-messages.
 import { STREAMS_READ, streamRequest } from '../../../eventstore/kurrentdb/requests.ts'
 import { decodeReadResponse } from '../../../eventstore/kurrentdb/wire.ts'
 import { EventStoreUnavailable } from '../../../eventstore/port.ts'
+import { within } from '../../../runtime/time-limits.ts'
 import { someEvents } from '../../contract/event-store.ts'
 import { type ClusterNode, startEventStoreCluster } from '../../support/eventstore-server/cluster.ts'
 import { builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
 import { until } from '../../support/until.ts'
 
 const LIMIT_MS = 15_000
+/** Longer than a leader waits for its followers to confirm a write. */
+const UNANSWERED_MS = 2_500
 
 async function connected(t: Test, port: number, requiresLeader: boolean): Promise<Node> {
   const node = createNode(parseKurrentDbUrl('kurrentdb://seed?tls=false'), { host: '127.0.0.1', port }, requiresLeader)
@@ -88,7 +91,7 @@ t.test('a node without a leader takes nothing, and says who it knows', async (t)
   // On its way there it may still name the leader, or leave a write without an answer.
   for (const work of [append, read, info]) {
     const failure = await until(`${work.name}: not ready`, async () => {
-      const failure = (await failed(work(node, stream))) as { kind?: string } | undefined
+      const failure = (await failed(within(UNANSWERED_MS, work(node, stream)))) as { kind?: string } | undefined
       return failure?.kind === 'notReady' && failure
     })
     t.same(failure, { kind: 'notReady' }, work.name)
