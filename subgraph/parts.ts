@@ -150,4 +150,4 @@ const READ_MODEL_WRITABLE = 'Whether the read model accepts writes (1), or refus
 const READ_MODEL_CUT_OFF =
   'Whether this instance alone does not reach the read model (1). It is not ready then, because all others have to fold.'
 const READ_MODEL_FENCED =
-  'Whether queries fold the streams because documents are not trusted (1): a fence, or no lease. See docs/read-your-writes.md.'
+  'Whether queries fold the streams because documents are not trusted (1): a fence, or no lease, unless the event store is unavailable. See docs/read-your-writes.md.'

@@ -7,6 +7,7 @@ import { createRequire } from 'node:module'
 import type { ClientDuplexStream, Client as GrpcClient } from '@grpc/grpc-js'
 import { type AppendResult, EventStoreUnavailable, type ExpectedRevision, type NewEvent } from '../port.ts'
 import type { Internals } from './connection/node.ts'
+import { ofSeveral } from './errors.ts'
 import { StreamsClient, streamsMessages } from './generated-messages.ts'
 import { type AppendAnswer, decodeAppendAnswer, encodeAppend } from './wire-appends.ts'
 
@@ -84,7 +85,8 @@ function createCall(internals: CallInternals, requiresLeader: boolean): BatchApp
     const own = opening
     const over = (error: unknown) => {
       if (opening === own) opening = undefined
-      for (const { reject } of pending.values()) reject(error)
+      const reason = pending.size > 1 ? ofSeveral(error) : error
+      for (const { reject } of pending.values()) reject(reason)
       pending.clear()
     }
     stream.on('data', (received: AppendAnswer) => answer(pending, received))

@@ -38,19 +38,27 @@ const UNAVAILABLE = 14
 
 /**
  * What a failed call says about its node and itself:
- * - `leader`: another node leads, at that place; nothing was done
+ * - `leader`: another node leads, at that place; nothing was done, unless the call was of several appends
  * - `notReady`: the node accepts no calls, or knows no leader; nothing was done
  * - `busy`: nothing was done, or nothing was sent; a retry may succeed
  * - `broken`: no answer, or one that does not say what was done
  * - `answered`: a definite answer; a retry would get it again
  */
 export type Failure =
-  | { readonly kind: 'leader'; readonly leader: Endpoint }
+  | { readonly kind: 'leader'; readonly leader: Endpoint; readonly isOfSeveral: boolean }
   | { readonly kind: 'notReady' | 'busy' | 'broken' | 'answered' }
 
 /** What the server says if it has not accepted a call (EventStoreDB's RpcExceptions and its BatchAppend). */
 const NOT_READY = /Server Is Not Ready|No leader info available/
 const BUSY = /Server Is (Too )?Busy/
+
+const OF_SEVERAL = Symbol('of several appends')
+
+/**
+ * Marks the error of a call that several appends were waiting on. A node that has stepped down ends it with what it says of
+ * one of them. Those that it was given before may have been written, and it answers them no more.
+ */
+export const ofSeveral = (error: unknown): unknown => Object.assign(error as object, { [OF_SEVERAL]: true })
 
 export function failureOf(raised: unknown): Failure {
   if (raised instanceof EventStoreUnavailable) return { kind: 'broken' }
@@ -58,7 +66,7 @@ export function failureOf(raised: unknown): Failure {
   const error = isGrpcError(raised) ? convertToCommandError(raised) : raised
   if (error instanceof NotLeaderError) {
     const { address, port } = error.leader
-    return { kind: 'leader', leader: { host: address, port } }
+    return { kind: 'leader', leader: { host: address, port }, isOfSeveral: OF_SEVERAL in (raised as object) }
   }
   if (isOfClosedChannel(error)) return { kind: 'busy' }
   if (!('code' in (error as object))) return { kind: 'answered' }

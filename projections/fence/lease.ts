@@ -65,7 +65,10 @@ export interface Lease {
   holdsFence(): boolean
   /** Whether this instance can't reach the read model while others can: then it should get no requests. */
   isAlone(): boolean
-  /** Whether queries fold the streams, because of a fence, a missing lease, or an untrusted server. */
+  /**
+   * Whether queries fold the streams, because of a fence, a missing lease, or an untrusted server. While the event store is
+   * unavailable: whether they can't be answered at all.
+   */
   isFenced(): boolean
   /** Checks immediately whether a change is due, such as lifting the fence. */
   update(): void
@@ -217,6 +220,11 @@ export function createLease(options: {
   renew()
 
   const trusted = () => view.held()?.trusted
+  /** What is trusted without a lease, where the read model accepts this instance's writes. */
+  const trustedLast = (): ReadonlySet<string> => {
+    const last = view.last()
+    return view.isAway() && last?.fences.length === 0 ? new Set(last.trusted) : NOTHING
+  }
 
   function accepts(incarnation: string): boolean {
     const register = view.held()?.register
@@ -248,15 +256,15 @@ export function createLease(options: {
       const register = view.held()?.register
       return register !== undefined && isAskedAbout(register, me) && !updater.reaches(register)
     },
-    isFenced: () => !updater.reachesOnly(trusted()),
+    isFenced: () => !updater.reachesOnly(trusted() ?? trustedLast()),
 
     async trustedWithoutLease() {
-      const last = view.last()
-      if (!view.isAway() || last === undefined || last.fences.length > 0) return NOTHING
+      const [last, known] = [view.last(), trustedLast()]
+      if (known.size === 0) return NOTHING
       const took = await probe()
       // Checked again, because a read of the event store may have shown a fence in the meantime.
       if (!view.isAway() || view.last() !== last) return trusted() ?? NOTHING
-      return new Set(last.trusted.filter((incarnation) => took.has(incarnation)))
+      return new Set([...known].filter((incarnation) => took.has(incarnation)))
     },
 
     close() {
@@ -402,8 +410,8 @@ function createRegisterUpdater(options: {
       })
     },
     /** Whether the last read reached at least one server, and only servers among these. */
-    reachesOnly: (trusted: ReadonlySet<string> | undefined) =>
-      reachedLast.length > 0 && reachedLast.every((incarnation) => trusted?.has(incarnation)),
+    reachesOnly: (trusted: ReadonlySet<string>) =>
+      reachedLast.length > 0 && reachedLast.every((incarnation) => trusted.has(incarnation)),
     reaches: (register: Register) => reachedLast.some((incarnation) => isCurrent(register, incarnation)),
     async stop(): Promise<void> {
       isOver = true

@@ -29,12 +29,13 @@ export function serveProbes(
     // take all instances out of service. A single instance that is cut off should be taken out, because its fence makes
     // all others fold.
     // While the event store is away no mutation works, and queries are answered from the documents. It is mostly away for all
-    // instances: if each were taken out of service, nobody would answer anything. One that has never reached it is not ready,
-    // so a release with a wrong address does not replace one that works.
+    // instances: if each were taken out of service, nobody would answer anything. Without it the documents are believed only
+    // by an instance whose own writes succeed. One that has never reached it is not ready, so a release with a wrong address
+    // does not replace one that works.
     if (reached) hasReached = true
     const [isAlone, overloaded] = [customers.isAlone(), isOverloaded()]
     const fenced = customers.isFenced()
-    const answers = reached || (hasReached && readable && !fenced)
+    const answers = reached || (hasReached && readable && writable && !fenced)
     const ready = answers && !isAlone && !overloaded
     return reply.code(ready ? 200 : 503).send({
       ready,

@@ -1,6 +1,8 @@
 /** A query sent right after a mutation's answer sees it: from any instance, with the projection stopped or the stores away. */
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
+import { LEASE_MS } from '../../projections/fence/register-changes.ts'
 import { type ReadModel, ReadModelUnavailable } from '../../projections/read-model.ts'
 import {
   CREATE_ADDRESS,
@@ -86,11 +88,16 @@ t.test('with the read model away: queries fold the stream, mutations go on, mark
 t.test('with the event store away: queries go on, mutations say so', async (t) => {
   let away = false
   let readable = true
+  let writable = true
   const wrapReadModel = (model: ReadModel): ReadModel => ({
     ...model,
     ping: async () => {
       if (!readable) throw new ReadModelUnavailable('away')
       return model.ping()
+    },
+    probe: async () => {
+      if (!writable) throw new ReadModelUnavailable('read only')
+      return model.probe()
     },
   })
   const wrapEventStore = (store: EventStore): EventStore => ({
@@ -129,6 +136,8 @@ t.test('with the event store away: queries go on, mutations say so', async (t) =
     ),
   ]
   for (const { errors } of refused) t.match(errors, [unavailable])
+  await delay(LEASE_MS + 200) // for as long as it is away
+  t.same((await send('{ customer { email } }', { token })).data, { customer: { email } })
   t.match(
     await ready(),
     { status: 200, eventStore: false, degraded: true },
@@ -138,6 +147,13 @@ t.test('with the event store away: queries go on, mutations say so', async (t) =
   readable = false
   t.match(await ready(), { status: 503, eventStore: false, readModel: false }, 'nothing is left to answer from')
   readable = true
+  writable = false
+  t.match(
+    await ready(),
+    { status: 503, readModelWrites: false },
+    'others may have been acknowledged what it does not see',
+  )
+  writable = true
   away = false
   t.match(await ready(), { status: 200, degraded: false })
   t.same((await send('{ customer { firstname } }', { token })).data, { customer: { firstname: 'Ann' } })

@@ -99,8 +99,10 @@ export function connectKurrentDb(connectionString: string): Connection {
 
     async mayRetry(node, error, attempt, until, repeatable) {
       connection.failed(node, error)
-      const { kind } = failureOf(error)
-      if (kind === 'answered' || (kind === 'broken' && !repeatable)) return false
+      const failure = failureOf(error)
+      if (failure.kind === 'answered') return false
+      const isUnknown = failure.kind === 'broken' || (failure.kind === 'leader' && failure.isOfSeveral)
+      if (isUnknown && !repeatable) return false
       const wait = waitAfter(RETRY, attempt)
       if (performance.now() + wait >= until) return false
       await delay(wait)

@@ -12,12 +12,16 @@ import { openKurrentEventStore } from '../../../eventstore/kurrentdb/event-store
 import { StreamsClient } from '../../../eventstore/kurrentdb/generated-messages.ts'
 import { STREAMS_READ, streamRequest } from '../../../eventstore/kurrentdb/requests.ts'
 import { decodeReadResponse } from '../../../eventstore/kurrentdb/wire.ts'
+import { EventStoreUnavailable } from '../../../eventstore/port.ts'
+import { within } from '../../../runtime/time-limits.ts'
 import { someEvents } from '../../contract/event-store.ts'
 import { type ClusterNode, startEventStoreCluster } from '../../support/eventstore-server/cluster.ts'
 import { builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
 import { until } from '../../support/until.ts'
 
 const LIMIT_MS = 15_000
+/** Longer than a leader waits for its followers to confirm a write. */
+const UNANSWERED_MS = 2_500
 
 async function connected(t: Test, port: number, requiresLeader: boolean): Promise<Node> {
   const node = createNode(parseKurrentDbUrl('kurrentdb://seed?tls=false'), { host: '127.0.0.1', port }, requiresLeader)
@@ -87,7 +91,7 @@ t.test('a node without a leader takes nothing, and says who it knows', async (t)
   // On its way there it may still name the leader, or leave a write without an answer.
   for (const work of [append, read, info]) {
     const failure = await until(`${work.name}: not ready`, async () => {
-      const failure = (await failed(work(node, stream))) as { kind?: string } | undefined
+      const failure = (await failed(within(UNANSWERED_MS, work(node, stream)))) as { kind?: string } | undefined
       return failure?.kind === 'notReady' && failure
     })
     t.same(failure, { kind: 'notReady' }, work.name)
@@ -136,6 +140,32 @@ t.test('a call waits for one check of a busy node, not for all', builtIn('it ans
   await t.resolves(waiting)
   await t.resolves(reading)
 })
+
+t.test(
+  'an append is not repeated where the leader that had it has stepped down',
+  builtIn('it steps down'),
+  async (t) => {
+    const [one, two] = [await startEventStoreServer(t), await startEventStoreServer(t)]
+    const store = openKurrentEventStore(one.url)
+    t.teardown(() => store.close())
+    const append = (data: number, expected: 'any' | 'no_stream') => store.append('a', someEvents(1, data), { expected })
+    await append(0, 'any')
+    one.withholdNextAppendResponses(1)
+    const first = append(1, 'any')
+    await until('it is written', () => one.log.records.length === 2)
+    one.asFollower({ host: '127.0.0.1', port: two.port })
+    // The same call tells of this one that another node leads.
+    const second = append(2, 'no_stream')
+    await t.rejects(first, EventStoreUnavailable, 'the cluster may have it')
+    await second
+    one.asFollower(null)
+    two.asFollower({ host: '127.0.0.1', port: one.port })
+    await append(3, 'any')
+    const written = ({ log }: typeof one) => log.records.map(({ data }) => JSON.parse(String(data)))
+    t.same(written(one), [0, 1, 3], 'one that is refused alone is repeated')
+    t.same(written(two), [2])
+  },
+)
 
 t.test('a connection is good for one transport: calls on it end with it', async (t) => {
   const cluster = await startEventStoreCluster(t)

@@ -69,7 +69,7 @@ export function createAppends(log: Log, controls: Controls) {
           controls.admit('write', call.metadata)
           if (failure) throw failure
           if (!target || target.name === '') throw new Failure(status.UNKNOWN, 'Exception was thrown by handler.')
-          if (!controls.role().commits) return uncommitted(() => answer(timedOut()))
+          if (!controls.role().commits) return uncommitted(controls, () => answer(timedOut()))
           const written = log.append(target.name, events, target.expected)
           if (controls.dropsResponse()) return controls.cut()
           const success = new streams.AppendResp.Success()
@@ -139,7 +139,7 @@ export function createAppends(log: Log, controls: Controls) {
         try {
           if (batch.failure !== undefined) throw batch.failure
           if (!controls.role().commits) {
-            return uncommitted(() => {
+            return uncommitted(controls, () => {
               response.setError(timeout())
               call.write(response)
             })
@@ -150,6 +150,7 @@ export function createAppends(log: Log, controls: Controls) {
             expectedOf(batch.options),
           )
           if (controls.dropsResponse()) return controls.cut()
+          if (controls.withholdsResponse()) return
           const success = new streams.BatchAppendResp.Success()
           if (written.revision === -1) success.setNoStream(new messages.empty.Empty())
           else success.setCurrentRevision(String(written.revision))
@@ -179,7 +180,7 @@ export function createAppends(log: Log, controls: Controls) {
   ) {
     try {
       controls.admit('write', call.metadata)
-      if (!controls.role().commits) return uncommitted(() => answer(timedOut()))
+      if (!controls.role().commits) return uncommitted(controls, () => answer(timedOut()))
       const options = call.request.getOptions()
       const name = nameOf(options.getStreamIdentifier())
       if (name === '') throw new Failure(status.UNKNOWN, 'Exception was thrown by handler.')
@@ -198,8 +199,16 @@ export function createAppends(log: Log, controls: Controls) {
 /** The server's CommitTimeoutMs. */
 const COMMIT_TIMEOUT_MS = 2_000
 
-/** A write that no majority confirms: it is told after a while, and gone with the next leader. */
-const uncommitted = (tell: () => void) => void setTimeout(tell, COMMIT_TIMEOUT_MS).unref()
+/**
+ * A write that no majority confirms: it is told after a while, and gone with the next leader. A leader that steps down
+ * before forgets what it has in hand, and tells nothing (RequestManagementService).
+ */
+function uncommitted({ role }: Controls, tell: () => void): void {
+  const wasLeader = role().state === 'LEADER'
+  setTimeout(() => {
+    if (!wasLeader || role().state === 'LEADER') tell()
+  }, COMMIT_TIMEOUT_MS).unref()
+}
 const timedOut = () => new Failure(status.ABORTED, 'Operation timed out: Request timed out.')
 
 /** Whether its sender has given up: the server writes nothing for it. */

@@ -27,8 +27,11 @@ export interface Controls {
   tellsCaughtUp: boolean
   /** How many more appends are committed and cut off before their answer. */
   responsesToDrop: number
+  /** How many more appends are committed and never answered. */
+  responsesToWithhold: number
   role(): Role
   dropsResponse(): boolean
+  withholdsResponse(): boolean
   /** Runs the work: at once, or when the node no longer hangs. */
   whenAwake(work: () => void): void
   /** @throws Failure where another node leads, or the node knows of none */
@@ -48,10 +51,16 @@ export function createControls(cut: () => void, role: () => Role): Controls & { 
     hanging: false,
     tellsCaughtUp: true,
     responsesToDrop: 0,
+    responsesToWithhold: 0,
     role,
     dropsResponse() {
       if (controls.responsesToDrop === 0) return false
       controls.responsesToDrop--
+      return true
+    },
+    withholdsResponse() {
+      if (controls.responsesToWithhold === 0) return false
+      controls.responsesToWithhold--
       return true
     },
     whenAwake(work: () => void) {

@@ -49,6 +49,8 @@ export interface EventStoreServer {
   cutConnections(): void
   /** The next so many appends are committed and cut off before their answer. */
   dropNextAppendResponses(count: number): void
+  /** The next so many appends are committed and never answered, as by a leader that steps down. */
+  withholdNextAppendResponses(count: number): void
   /** While it hangs, calls are taken and nothing is answered. */
   hang(on: boolean): void
   /** From now on calls of this method are taken and not answered. */
@@ -118,6 +120,7 @@ const onlyBuiltIn = {
   fallBehind: () => beyond('fallBehind'),
   appendRaw: () => beyond('appendRaw'),
   withhold: () => beyond('withhold'),
+  withholdNextAppendResponses: () => beyond('withholdNextAppendResponses'),
 }
 
 /** @param cluster of a node that does not stand alone */
@@ -259,6 +262,9 @@ export async function openEventStoreServer(
     cutConnections: controls.cut,
     dropNextAppendResponses(count) {
       controls.responsesToDrop = count
+    },
+    withholdNextAppendResponses(count) {
+      controls.responsesToWithhold = count
     },
     withhold: (method) => void withheld.add(method),
     fallBehind: lagging.hideNewest,
