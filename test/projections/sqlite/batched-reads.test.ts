@@ -1,10 +1,12 @@
 /** Reads that come in one turn of the event loop, from readers who do not know of each other, share a transaction. */
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 import { ReadModelUnavailable } from '../../../projections/read-model.ts'
 import { openSqliteReadModel } from '../../../projections/sqlite/read-model.ts'
 import { aCheckpoint, aDocument } from '../../contract/read-model.ts'
+import { until } from '../../support/until.ts'
 import { temporaryFolder } from '../support.ts'
 
 const IDS = Array.from({ length: 100 }, (_, index) => index + 1)
@@ -51,3 +53,24 @@ t.test('a failure fails those of its turn, and leaves no transaction', async (t)
   await readModel.close()
   await t.rejects(late, ReadModelUnavailable)
 })
+
+t.test(
+  'without its write-ahead log it is neither read nor written: other processes would not see the marks',
+  async (t) => {
+    const path = join(await temporaryFolder(t), 'readmodel.db')
+    const readModel = openSqliteReadModel({ path })
+    t.teardown(() => readModel.close())
+    await readModel.acknowledge(1, 5)
+    await rm(`${path}-wal`)
+    await until('reads are refused', () =>
+      readModel.get([1]).then(
+        () => false,
+        (error) => error instanceof ReadModelUnavailable,
+      ),
+    )
+    await t.rejects(readModel.acknowledge(1, 6), {
+      constructor: ReadModelUnavailable,
+      message: /readmodel\.db-wal was removed/,
+    })
+  },
+)
