@@ -1,6 +1,6 @@
 /** Reads of the file while it is open, which wait for short locks of other processes. */
 import { EventStoreUnavailable } from '../port.ts'
-import { emptyWal, isBusy, withLock } from './file.ts'
+import { emptyWal, FileLost, type FileWatch, isBusy, withLock } from './file.ts'
 import type { SqliteLog } from './schema.ts'
 
 export interface Access {
@@ -19,9 +19,11 @@ export interface Access {
   scrub(): Promise<void>
 }
 
-export function accessTo({ database }: SqliteLog): Access {
+/** @param watch of the file; none for a copy that nobody writes to */
+export function accessTo({ database }: SqliteLog, watch?: FileWatch): Access {
   function whileOpen<T>(read: () => T): T {
     if (!database.isOpen) throw new EventStoreUnavailable('The event store is closed.')
+    watch?.checkNowAndThen()
     return read()
   }
 
@@ -57,6 +59,7 @@ export function accessTo({ database }: SqliteLog): Access {
 
 /** Translates SQLite's failures (a disk error, a lock held too long) to the errors of the port. */
 function unavailable(error: unknown): unknown {
+  if (error instanceof FileLost) return new EventStoreUnavailable(`The event store can't be read: ${error.message}.`)
   if ((error as { code?: string }).code !== 'ERR_SQLITE_ERROR') return error
   return new EventStoreUnavailable(`The event store can't be read: ${(error as Error).message}.`)
 }

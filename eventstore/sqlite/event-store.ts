@@ -11,7 +11,6 @@ import { checkCount, checkEnd, checkExpectedRevision, checkMetadata, checkStream
 import { offerBulkAppends } from '../bulk-appends.ts'
 import {
   type EventStore,
-  EventStoreUnavailable,
   InvalidArgument,
   type Position,
   type ReadAllOptions,
@@ -75,13 +74,14 @@ export function openSqliteEventStore({
   readonly isCopy?: boolean
 }): EventStore {
   const log = openLog(path, isCopy)
-  const access = accessTo(log)
+  const watch = isCopy ? undefined : fileWatch(log.database, path)
+  const access = accessTo(log, watch)
   const changes = createChanges(() => dataVersion(log))
   const siblings = joinStores(realpathSync(path), changes.poll)
   const subscriptions = createSubscriptions(access, changes)
   const reading: Reading = { log, access, pages: pagesOfAll(log), subscriptions }
   const writes = createWrites(log)
-  const checkFile = fileWatch(path)
+  const checkFile = () => watch?.check()
   const commits = createGroupCommit(log.database, {
     onBegin() {
       checkFile()
@@ -105,7 +105,7 @@ export function openSqliteEventStore({
     await subscriptions.end()
     changes.close()
     siblings.leave()
-    closeSqliteFile(log.database)
+    closeSqliteFile(log.database, watch)
   }
 
   const store: EventStore = {
@@ -157,11 +157,7 @@ export function openSqliteEventStore({
 
     async ping() {
       await access.read(() => lastPosition(log))
-      try {
-        checkFile()
-      } catch (error) {
-        throw new EventStoreUnavailable(`${(error as Error).message}.`)
-      }
+      await access.read(checkFile)
     },
 
     describe: async () => access.read(() => describeFile(log.database)),

@@ -148,19 +148,64 @@ function openOnce(
   }
 }
 
+/** The write-ahead log of a file, and its index, which all processes that use the file share. */
+const COMPANIONS = ['-wal', '-shm']
+/** How often reads compare the files; a lease on documents lasts longer. Milliseconds. */
+const COMPARED_MS = 250
+
+/** An open file, or one of its companions, is no longer the one at its path. */
+export class FileLost extends Error {}
+
+/** Compares an open file and its companions with what is at their paths. */
+export interface FileWatch {
+  /** @throws FileLost if one of them was removed, moved away or replaced */
+  check(): void
+  /** The same, if they were not compared a moment ago. */
+  checkNowAndThen(): void
+}
+
 /**
- * Notices that an open file is no longer the one at its path: it was removed, moved away or replaced. What is written to it
- * then is lost with the process.
- * @returns a function that throws Error if so
+ * Notices that an open file, its write-ahead log or the index of that is no longer the one at its path: what is written to
+ * it then is lost with the process, and other processes do not see it. What is in a removed write-ahead log is moved into the
+ * file first, unless another process may have begun a new one.
+ * @param isFileWatched whether the file itself is, too
  */
-export function fileWatch(path: string): () => void {
-  const fileAt = () => {
-    const found = statSync(path, { bigint: true, throwIfNoEntry: false })
+export function fileWatch(database: DatabaseSync, path: string, isFileWatched = true): FileWatch {
+  const idOf = (at: string) => {
+    const found = statSync(at, { bigint: true, throwIfNoEntry: false })
     return found && `${found.dev}:${found.ino}`
   }
-  const opened = fileAt()
-  return () => {
-    if (fileAt() !== opened) throw new Error(`${path} was removed, moved away or replaced while it was in use`)
+  const opened = new Map(['', ...COMPANIONS].map((suffix) => [suffix, idOf(path + suffix)]))
+  const watched = isFileWatched ? ['', ...COMPANIONS] : COMPANIONS
+  let lost: string | undefined
+  let comparedAt = performance.now()
+
+  function rescue(): void {
+    const isFile = idOf(path) === opened.get('')
+    const isAlone = COMPANIONS.every((suffix) => [undefined, opened.get(suffix)].includes(idOf(path + suffix)))
+    if (isFile && isAlone) emptyWal(database)
+  }
+
+  function check(): void {
+    comparedAt = performance.now()
+    if (lost === undefined) {
+      const suffix = watched.find((each) => idOf(path + each) !== opened.get(each))
+      if (suffix === undefined) return
+      lost = path + suffix
+      try {
+        rescue()
+      } catch {
+        // The disk is full, or another process reads from it, which does the same.
+      }
+    }
+    throw new FileLost(`${lost} was removed, moved away or replaced while it was in use`)
+  }
+
+  return {
+    check,
+    checkNowAndThen() {
+      if (lost !== undefined || performance.now() - comparedAt > COMPARED_MS) check()
+    },
   }
 }
 
@@ -222,12 +267,13 @@ export function emptyWal(database: DatabaseSync): void {
  * process reads from the log or the disk is full, nothing is lost: the next process that opens the file does it. A
  * command that failed for the same reason says why, and must not be interrupted here.
  */
-export function closeSqliteFile(database: DatabaseSync): void {
+export function closeSqliteFile(database: DatabaseSync, watch?: FileWatch): void {
   if (!database.isOpen) return
   try {
+    watch?.check() // what another process may have written to the file since must not be overwritten
     emptyWal(database)
   } catch (error) {
-    if (primaryCode(error) === undefined) throw error
+    if (!(error instanceof FileLost) && primaryCode(error) === undefined) throw error
   } finally {
     database.close()
   }

@@ -1,6 +1,6 @@
 /** Reads and writes of the file, which wait for the short locks of other processes. */
 import type { DatabaseSync } from 'node:sqlite'
-import { isBusy, transaction, withLock } from '../../eventstore/sqlite/file.ts'
+import { FileLost, type FileWatch, isBusy, transaction, withLock } from '../../eventstore/sqlite/file.ts'
 import { ReadModelUnavailable } from '../read-model.ts'
 
 export interface Access {
@@ -12,12 +12,13 @@ export interface Access {
   settled(): Promise<unknown>
 }
 
-export function accessTo(database: DatabaseSync): Access {
+export function accessTo(database: DatabaseSync, watch: FileWatch): Access {
   const writing = new Set<Promise<unknown>>()
 
   /** Translates SQLite's failures to the errors of the port. */
   function unavailable(error: unknown): unknown {
     if (!database.isOpen) return closed()
+    if (error instanceof FileLost) return new ReadModelUnavailable(`The read model can't be used: ${error.message}.`)
     if ((error as { code?: string }).code !== 'ERR_SQLITE_ERROR') return error
     return new ReadModelUnavailable(`The read model can't be used: ${(error as Error).message}.`)
   }
@@ -26,6 +27,7 @@ export function accessTo(database: DatabaseSync): Access {
     async read(work) {
       if (!database.isOpen) throw closed()
       try {
+        watch.checkNowAndThen()
         return work()
       } catch (error) {
         if (!isBusy(error)) throw unavailable(error)
@@ -39,7 +41,10 @@ export function accessTo(database: DatabaseSync): Access {
 
     async write(work) {
       if (!database.isOpen) throw closed()
-      const written = withLock(() => transaction(database, work))
+      const written = withLock(() => {
+        watch.checkNowAndThen()
+        return transaction(database, work)
+      })
       writing.add(written)
       try {
         return await written

@@ -33,6 +33,8 @@ export function createEntryReader(
 
   function readOne(id: number): ReadModelEntry {
     const [mark, revision, document] = sql.entry.get(generation(), id) as unknown as EntryRow
+    // Without its mark nobody knows whether a document is behind.
+    if (mark === Number.MAX_SAFE_INTEGER) return { document: null, acknowledged: -1 }
     const acknowledged = mark ?? -1
     if (document === null || revision === null) return { document: null, acknowledged }
     const found = documents.read(id, document, (text) => readDocument(text, id, revision))

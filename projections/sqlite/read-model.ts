@@ -5,7 +5,7 @@
 import { statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
-import { closeSqliteFile, describeFile, emptyWal } from '../../eventstore/sqlite/file.ts'
+import { closeSqliteFile, describeFile, emptyWal, fileWatch } from '../../eventstore/sqlite/file.ts'
 import { type ReadModel, sameCheckpoint } from '../read-model.ts'
 import { readParked } from '../stored-values.ts'
 import { type Access, accessTo } from './access.ts'
@@ -58,7 +58,9 @@ export function openSqliteReadModel({
 }): ReadModel {
   const { database, sql } = openReadModelFile(path)
   if (generation !== undefined) sql.addGeneration.run(generation)
-  const access = accessTo(database)
+  // The file itself may be another one: then it has another incarnation.
+  const watch = fileWatch(database, path, false)
+  const access = accessTo(database, watch)
   const incarnation = incarnationOf(database, path)
   const marks = createMarkWriter(access, sql, incarnation)
   const parts: Parts = {
@@ -96,7 +98,7 @@ export function openSqliteReadModel({
       closing ??= (async () => {
         await marks.settled()
         await access.settled()
-        closeSqliteFile(database)
+        closeSqliteFile(database, watch)
       })()
       return closing
     },

@@ -47,6 +47,11 @@ const SCHEMA = `
 const APPLICATION_ID = 0x43_75_52_6d // "CuRm"
 const VERSION = 2
 
+/** What the driver throws for, and would fail everybody who is read together. */
+const LARGEST = Number.MAX_SAFE_INTEGER
+/** A number that may be any: one beyond the limits becomes one that nothing has. */
+const bounded = (column: string) => `max(-1, min(${column}, ${LARGEST}))`
+
 export type Statements = ReturnType<typeof prepareStatements>
 
 /**
@@ -68,28 +73,34 @@ function prepareStatements(database: DatabaseSync) {
   return {
     begin: database.prepare('BEGIN'),
     commit: database.prepare('COMMIT'),
-    live: database.prepare('SELECT number FROM generations WHERE live = 1'),
-    generations: database.prepare('SELECT number FROM generations'),
+    live: database.prepare(`SELECT number FROM generations WHERE live = 1 AND number BETWEEN 1 AND ${LARGEST}`),
+    generations: database.prepare(`SELECT number FROM generations WHERE number BETWEEN 1 AND ${LARGEST}`),
     addGeneration: database.prepare('INSERT OR IGNORE INTO generations VALUES (?, 0)'),
     switchGeneration: database.prepare('UPDATE generations SET live = number = ?'),
     /** Mark, and revision and text of the document of a generation that is complete: as an array, for queries wait. */
     entry: arrays(
       database.prepare(
-        `SELECT marks.revision, documents.revision, document FROM (SELECT 1)
+        `SELECT ${bounded('marks.revision')}, ${bounded('documents.revision')}, document FROM (SELECT 1)
          LEFT JOIN marks ON marks.id = ?2
          LEFT JOIN documents ON generation = ?1 AND documents.id = ?2
            AND (SELECT complete FROM checkpoints WHERE generation = ?1) = 1`,
       ),
     ),
-    document: database.prepare('SELECT revision, document FROM documents WHERE generation = ? AND id = ?'),
-    revision: database.prepare('SELECT revision FROM documents WHERE generation = ? AND id = ?'),
+    document: database.prepare(
+      `SELECT ${bounded('revision')} AS revision, document FROM documents WHERE generation = ? AND id = ?`,
+    ),
+    revision: database.prepare(
+      `SELECT ${bounded('revision')} AS revision FROM documents WHERE generation = ? AND id = ?`,
+    ),
     dropDocument: database.prepare('DELETE FROM documents WHERE generation = ? AND id = ?'),
     /** The number of documents in a sample, and the size of their texts. */
     lengths: database.prepare(
       `SELECT count(*) AS documents, sum(octet_length(document)) AS bytes FROM
        (SELECT document FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?)`,
     ),
-    ids: database.prepare('SELECT id FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?'),
+    ids: database.prepare(
+      `SELECT id FROM documents WHERE generation = ? AND id > ? AND id <= ${LARGEST} ORDER BY id LIMIT ?`,
+    ),
     differing: database.prepare(
       `SELECT value AS id FROM json_each(?1) WHERE
        (SELECT document FROM documents WHERE generation = ?2 AND id = value) IS NOT
@@ -105,20 +116,24 @@ function prepareStatements(database: DatabaseSync) {
     ),
     acknowledge: database.prepare(
       `INSERT INTO marks VALUES (?, ?)
-       ON CONFLICT (id) DO UPDATE SET revision = max(revision, excluded.revision)`,
+       ON CONFLICT (id) DO UPDATE SET
+         revision = iif(revision > ${LARGEST}, excluded.revision, max(revision, excluded.revision))`,
     ),
     put: database.prepare(
       `INSERT INTO documents (generation, id, revision, document) VALUES (?, ?, ?, ?)
        ON CONFLICT (generation, id) DO UPDATE SET revision = excluded.revision, document = excluded.document`,
     ),
-    checkpoint: database.prepare('SELECT "commit", prepare, origin, complete FROM checkpoints WHERE generation = ?'),
+    checkpoint: database.prepare(
+      'SELECT "commit", prepare, origin, complete = 1 AS complete FROM checkpoints WHERE generation = ?',
+    ),
     setCheckpoint: database.prepare('INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)'),
     park: database.prepare('INSERT OR REPLACE INTO parked VALUES (?, ?, ?)'),
     unpark: database.prepare('DELETE FROM parked WHERE generation = ? AND customer = ?'),
     parked: database.prepare('SELECT event FROM parked WHERE generation = ? ORDER BY customer'),
     distrust: database.prepare('UPDATE checkpoints SET complete = 0 WHERE generation = ?'),
     place: database.prepare(
-      'SELECT "commit", prepare, id, stream, revision FROM places WHERE generation = ? AND kind = ?',
+      `SELECT "commit", prepare, id, stream, ${bounded('revision')} AS revision FROM places
+       WHERE generation = ? AND kind = ?`,
     ),
     setPlace: database.prepare('INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, ?)'),
     dropCheckpoint: database.prepare('DELETE FROM checkpoints WHERE generation = ?'),
@@ -126,14 +141,16 @@ function prepareStatements(database: DatabaseSync) {
     dropParked: database.prepare('DELETE FROM parked WHERE generation = ?'),
     /** The last id of a range of that many documents that starts after an id; null if there is none. */
     rangeOfDocuments: database.prepare(
-      `SELECT max(id) AS last FROM
+      `SELECT min(max(id), ${LARGEST}) AS last FROM
        (SELECT id FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?)`,
     ),
-    dropDocuments: database.prepare('DELETE FROM documents WHERE generation = ? AND id > ? AND id <= ?'),
-    rangeOfMarks: database.prepare(
-      'SELECT max(id) AS last FROM (SELECT id FROM marks WHERE id > ? ORDER BY id LIMIT ?)',
+    dropDocuments: database.prepare(
+      `DELETE FROM documents WHERE generation = ? AND (id > ? AND id <= ? OR id > ${LARGEST})`,
     ),
-    dropMarks: database.prepare('DELETE FROM marks WHERE id > ? AND id <= ?'),
+    rangeOfMarks: database.prepare(
+      `SELECT min(max(id), ${LARGEST}) AS last FROM (SELECT id FROM marks WHERE id > ? ORDER BY id LIMIT ?)`,
+    ),
+    dropMarks: database.prepare(`DELETE FROM marks WHERE id > ? AND id <= ? OR id > ${LARGEST}`),
     dropGeneration: database.prepare('DELETE FROM generations WHERE number = ?'),
     requestScrub: database.prepare('INSERT INTO owed_scrubs VALUES (?)'),
     pendingScrubs: database.prepare('SELECT id FROM owed_scrubs'),

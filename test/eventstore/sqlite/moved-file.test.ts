@@ -6,9 +6,10 @@ import { bulkAppendsOf } from '../../../eventstore/bulk-appends.ts'
 import { EventStoreUnavailable } from '../../../eventstore/port.ts'
 import { openSqliteEventStore } from '../../../eventstore/sqlite/event-store.ts'
 import { temporaryFolder } from '../../support/graph.ts'
+import { until } from '../../support/until.ts'
 
 const anEvent = () => ({ id: crypto.randomUUID(), type: 'A', data: {} })
-const REFUSED = { constructor: EventStoreUnavailable, message: /events\.db was removed, moved away or replaced/ }
+const REFUSED = { constructor: EventStoreUnavailable, message: /events\.db\S* was removed, moved away or replaced/ }
 
 const LOSSES: Readonly<Record<string, (path: string, apart: string) => Promise<unknown>>> = {
   removed: (path) => Promise.all(['', '-wal', '-shm'].map((suffix) => rm(`${path}${suffix}`, { force: true }))),
@@ -17,6 +18,8 @@ const LOSSES: Readonly<Record<string, (path: string, apart: string) => Promise<u
     await copyFile(path, apart)
     await rename(apart, path)
   },
+  'without its write-ahead log': (path) => rm(`${path}-wal`),
+  'without its index of the write-ahead log': (path) => rm(`${path}-shm`),
 }
 
 for (const [name, lose] of Object.entries(LOSSES)) {
@@ -40,4 +43,33 @@ for (const [name, lose] of Object.entries(LOSSES)) {
     )
     await t.rejects(store.ping(), REFUSED, 'so it is not ready')
   })
+}
+
+for (const suffix of ['-wal', '-shm']) {
+  t.test(
+    `what was acknowledged before ${suffix} was removed is in the file that is left, without another write`,
+    async (t) => {
+      const folder = await temporaryFolder(t)
+      const path = join(folder, 'events.db')
+      const store = openSqliteEventStore({ path })
+      t.teardown(() => store.close())
+      await store.append('customer-1', [anEvent(), anEvent()], { expected: 'no_stream' })
+      await rm(`${path}${suffix}`)
+      // Another process may begin logs of its own then, and writes what this one would never see.
+      await until('reads are refused', async () => {
+        try {
+          for await (const _ of store.readStream('customer-1'));
+          return false
+        } catch (error) {
+          return error instanceof EventStoreUnavailable
+        }
+      })
+      await copyFile(path, join(folder, 'left.db')) // as a process that is killed now leaves it
+      const left = openSqliteEventStore({ path: join(folder, 'left.db'), isCopy: true })
+      t.teardown(() => left.close())
+      const revisions = []
+      for await (const { revision } of left.readStream('customer-1')) revisions.push(revision)
+      t.same(revisions, [0, 1])
+    },
+  )
 }
