@@ -5,6 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { GraphQLSchema, parse } from 'graphql'
 import { CloseCode, handleProtocols, makeServer, type ServerOptions } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { clientKey } from '../../runtime/client-address.ts'
 import { Cancellation, Cancelled } from '../cancellation.ts'
 import { RequestError } from '../errors.ts'
 import { exact, mayLoseDigits, parseKeepingDigits } from '../exact-numbers.ts'
@@ -76,6 +77,7 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
 
   function connect(socket: WebSocket, request: FastifyRequest): void {
     const departure = new Cancellation()
+    const client = clientKey(request.ip)
     let isAlive = true
     const opening = new Set<string>()
     const rate = createMessageRate(() => hold())
@@ -114,7 +116,9 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
         send: (text) =>
           new Promise((resolve, reject) => {
             if (socket.readyState !== socket.OPEN) return resolve()
+            const taken = parts.pipeline.unread.count(client, text.length)
             socket.send(text, (error) => {
+              taken?.()
               hold()
               if (error) reject(error)
               else resolve()
