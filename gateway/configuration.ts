@@ -180,7 +180,8 @@ const variables = {
   },
   ANSWER_LIMIT_BYTES: {
     ...count(8 * 1024 * 1024),
-    description: 'The largest answer to a client. A batch counts as one.',
+    description:
+      'The largest answer to a client. A batch counts as one. A client address that leaves answers of so many characters unread gets further ones once it has read some.',
   },
   DEFER: {
     description:

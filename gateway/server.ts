@@ -30,6 +30,7 @@ import { createPersistedQueries, watchManifest } from './http/persisted-queries.
 import { createAdmission, DEFAULT_ADMISSION } from './limits/admission.ts'
 import { CONNECTIONS_PER_CLIENT, limitConnections } from './limits/client-connections.ts'
 import { createRequestLimits, type RateLimits } from './limits/rate-limiting.ts'
+import { createUnreadAnswers } from './limits/unread-answers.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { serveMetrics } from './metrics-server.ts'
 import type { Plugins } from './plugins/hooks.ts'
@@ -306,6 +307,7 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     persisted,
     plugins,
     admission: createAdmission({ ...DEFAULT_ADMISSION, costPerClient: limits.cost, costInAll: 2 * limits.cost }),
+    unread: createUnreadAnswers(answerLimit),
     authentication: authentication?.check,
     limits: requestLimits,
     maxCost: limits.cost,

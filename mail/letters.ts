@@ -8,7 +8,7 @@ import { CUSTOMER_STREAMS, customerOf, foldCustomer } from '../projections/fold.
 import { type CustomerEvent, type EventMetadata, isErased, type SubscriberEvent } from '../schema/events.ts'
 import type { MailPurpose, MailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
 
 /** Mails without a link that inform the customer of something that has happened. */
 type Notice = 'welcome' | 'password-changed' | 'email-changed' | 'email-changed-from'
@@ -34,8 +34,11 @@ interface Address {
   readonly address: string
 }
 
-/** Why a mail is not sent: the recipient is gone, a newer mail or none replaces it, or its link has expired. */
-export type Reason = 'gone' | 'superseded' | 'expired'
+/**
+ * Why a mail is not sent: the recipient is gone, a newer mail or none replaces it, its link has expired, or the account has
+ * had too many notices.
+ */
+export type Reason = 'gone' | 'superseded' | 'expired' | 'too_many'
 
 export interface Letters {
   /** The mails that an event asks for; none for most. */
@@ -84,6 +87,11 @@ const HOUR_MS = 3_600_000
  * alarm more than it helps.
  */
 export const NOTICE_HOURS = 72
+/**
+ * Of so many events of an account in an hour its address is told. Nobody has proved that the address is the customer's, so
+ * an account could send somebody else as many mails as it can change its password.
+ */
+const NOTICES_PER_HOUR = 10
 
 /** @param options.now for tests */
 export function createLetters(options: {
@@ -133,9 +141,22 @@ export function createLetters(options: {
     if (!isRegistered(today) || then.revision < event.revision) return 'gone'
     const { at } = event.metadata
     if (now().getTime() - Date.parse(at) > NOTICE_HOURS * HOUR_MS) return 'expired'
+    if (await isOneTooMany(event, id)) return 'too_many'
     const previous = event.type === 'CustomerEmailChanged' ? event.data.previousEmail : then.email
     const address = purpose === 'email-changed-from' ? previous : then.email
     return letter(purpose, { eventId: event.id, at }, { name: nameOf(then), address }, {})
+  }
+
+  /** Whether the hour before the event has had enough events that the address was told of. */
+  async function isOneTooMany({ revision, metadata }: Recorded<CustomerEvent>, id: number): Promise<boolean> {
+    const from = revision - 1
+    if (from < 0) return false
+    let told = 0
+    for await (const before of eventStore.readStream(streamOf.customer(id), { direction: 'backwards', from })) {
+      if (Date.parse(metadata.at) - Date.parse((before.metadata as EventMetadata).at) >= HOUR_MS) return false
+      if (purposes.get(before.type)?.some(isNotice) && ++told === NOTICES_PER_HOUR) return true
+    }
+    return false
   }
 
   async function composeForCustomer(event: Recorded<CustomerEvent>, purpose: MailPurpose, id: number) {

@@ -49,6 +49,8 @@ interface RefusalDetails {
   TEXT_TOO_LONG: { readonly label: string; readonly most: number }
   TEXT_NOT_UNICODE: { readonly label: string }
   LIST_TOO_LONG: { readonly name: string; readonly most: number }
+  /** `most`: characters */
+  ANSWER_TOO_LARGE: { readonly most: number }
   VALUE_NESTED_TOO_DEEPLY: { readonly name: string }
   VALUE_MISSING: { readonly name: string }
   VALUE_NOT_POSITIVE: { readonly name: string }
@@ -193,6 +195,10 @@ const CATALOGUE: { readonly [C in ErrorCode]: Entry<Details[C]> } = {
     ({ label }) => `"${label}" has half a character (a lone surrogate); accepted: Unicode text.`,
   ],
   LIST_TOO_LONG: ['invalid', ({ name, most }) => `"${name}" can have at most ${most} items.`],
+  ANSWER_TOO_LARGE: [
+    'invalid',
+    ({ most }) => `The lists of the answer have more than ${most} characters: ask for fewer of them in one request.`,
+  ],
   VALUE_NESTED_TOO_DEEPLY: ['invalid', ({ name }) => `"${name}" is nested too deeply.`],
   VALUE_MISSING: ['invalid', ({ name }) => `Specify the "${name}" value.`],
   VALUE_NOT_POSITIVE: ['invalid', ({ name }) => `${name} value must be greater than 0.`],

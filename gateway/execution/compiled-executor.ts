@@ -8,6 +8,7 @@ import {
   type OperationDefinitionNode,
   OperationTypeNode,
 } from 'graphql'
+import { Cancelled } from '../cancellation.ts'
 import { RequestError } from '../errors.ts'
 import { conditionVariables } from '../planning/operation-corrections.ts'
 import type { LoadedSupergraph } from '../planning/supergraph.ts'
@@ -113,9 +114,13 @@ export function createCompiledExecutor(
       const execution: Execution = { request, errors: [], data: NOTHING_YET, flights }
       try {
         await variant.plan.run?.(execution)
-        return answer(variant, execution)
+        const room = request.room?.()
+        if (room) await room
+        const made = answer(variant, execution)
+        request.made?.(made.text)
+        return made
       } catch (error) {
-        if (error instanceof RequestError) throw error
+        if (error instanceof RequestError || error instanceof Cancelled) throw error
         return answerText(null, [request.mask(error)])
       } finally {
         // A client's values must not be retained with the operation.

@@ -106,11 +106,20 @@ export class Delivery {
     }
   }
 
-  /** @throws RequestError ANSWER_TOO_LARGE for the first part */
+  /** @throws RequestError ANSWER_TOO_LARGE for the first part; Cancelled */
   async begin(): Promise<IncrementalAnswer> {
+    const { request } = this.#execution
+    await this.#variant.plan.primary?.(this.#execution)
+    const room = request.room?.()
+    if (room) await room
+    const first = this.#first()
+    request.made?.(first.text)
+    return first
+  }
+
+  #first(): IncrementalAnswer {
     const { plan, shape, rootName } = this.#variant
     const { format } = this.#options
-    await plan.primary?.(this.#execution)
     const unreachable = plan.primary ? [] : unreachableFields(shape, rootName)
     if (unreachable.length > 0) return answerText(null, unreachable)
     const { data } = this.#execution

@@ -59,6 +59,10 @@ export interface ExecutionRequest {
   received(answer: RawAnswer, service: string): void
   /** Called for each subgraph that gave no usable answer. */
   unavailable(error: SubgraphUnavailable): void
+  /** Called when an answer can be made: waits until the client has room for it. undefined: no wait. @throws Cancelled */
+  room?(): Promise<void> | undefined
+  /** Called with an answer as soon as it is made, in the same turn. */
+  made?(text: string): void
 }
 
 /** Headers that only these subgraphs get: names and values in turn. */

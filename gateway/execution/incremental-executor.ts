@@ -3,6 +3,7 @@
  * fragment has fetches of its own, which begin as soon as those that they depend on have been made. All fetches share one
  * tree of data, and each part of the answer is completed from it by the rules of any other answer.
  */
+import { Cancelled } from '../cancellation.ts'
 import { RequestError } from '../errors.ts'
 import { deferralOf, deferredId } from '../planning/deferral.ts'
 import { conditionVariables } from '../planning/operation-corrections.ts'
@@ -81,7 +82,7 @@ export function createIncrementalExecutor(
       try {
         return await delivery.begin()
       } catch (error) {
-        if (error instanceof RequestError) throw error
+        if (error instanceof RequestError || error instanceof Cancelled) throw error
         return answerText(null, [request.mask(error)])
       }
     }

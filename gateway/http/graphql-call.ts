@@ -11,6 +11,7 @@ import { answerTooLarge, type ExecutionRequest, type IncrementalAnswer, type Lat
 import type { IncrementalFormat } from '../execution/incremental-formats.ts'
 import type { Admission } from '../limits/admission.ts'
 import type { RequestLimits } from '../limits/rate-limiting.ts'
+import type { UnreadAnswers } from '../limits/unread-answers.ts'
 import type { CountRequest, Metrics, Outcome } from '../metrics.ts'
 import type { FoundOperation, Operation, Operations } from '../planning/operations.ts'
 import type { OperationHooks, Plugins, RequestHooks } from '../plugins/hooks.ts'
@@ -20,6 +21,7 @@ import type { createReturnedHeaders, createSubgraphHeaders } from '../subgraphs/
 import type { AnswerCaching } from './answer-caching.ts'
 import { type Answer, errorBody, noteOverload, type RestOfAnswer, withPlan } from './answers.ts'
 import type { CachePolicy } from './cache-policy.ts'
+import { onceOver } from './disconnects.ts'
 import { mask, reasonOf, shownCode } from './masking.ts'
 import { incrementalFormat } from './multipart.ts'
 import type { createPersistedQueries } from './persisted-queries.ts'
@@ -32,6 +34,7 @@ export interface Pipeline {
   /** undefined: there are none. */
   readonly plugins: Plugins | undefined
   readonly admission: Admission
+  readonly unread: UnreadAnswers
   /** undefined: tokens are passed on to the subgraphs unverified. */
   readonly authentication: Authentication | undefined
   /** undefined: nothing is limited. */
@@ -64,6 +67,8 @@ export const NO_VALUES: Readonly<Record<string, unknown>> = Object.freeze({})
  */
 const MUTATION_SHARE = 1 / 40
 const NO_HEADERS: readonly string[] = Object.freeze([])
+/** A client that takes nothing of a large answer for so long, or twice as long, is disconnected. Milliseconds. */
+const TAKES_NOTHING_MS = 30_000
 
 /**
  * It implements the execution request itself, so that the executor's callbacks are methods and not closures for each
@@ -101,6 +106,10 @@ export class GraphQLCall implements ExecutionRequest {
   #failure: Pick<GraphQLError | GraphQLFormattedError, 'extensions'> | undefined
   /** The cost that admission has accounted for. */
   #admittedCost: number | undefined
+  /** Whether it is a part of a batch. */
+  #isEntry = false
+  /** Whether it has waited for its client. */
+  #hasYielded = false
 
   /**
    * @param departure cancelled when the client goes away
@@ -241,6 +250,7 @@ export class GraphQLCall implements ExecutionRequest {
 
   /** The same for an entry of a batch, which has not been read yet. */
   async answerEntry(entry: unknown): Promise<Answer> {
+    this.#isEntry = true
     let sent: GraphQLRequest
     try {
       sent = readBody(entry, 0) as GraphQLRequest
@@ -250,6 +260,21 @@ export class GraphQLCall implements ExecutionRequest {
       return this.hooks ? this.#answerWithHooks(Promise.resolve(answer), this.hooks) : answer
     }
     return this.answer(sent, false)
+  }
+
+  room(): Promise<void> | undefined {
+    const { admission, unread } = this.#pipeline
+    const room = unread.room(this.#client, this.#departure)
+    if (room && this.#admittedCost !== undefined) {
+      this.#hasYielded = true
+      admission.yieldToOthers(this.#admittedCost)
+    }
+    return room
+  }
+
+  /** Over a WebSocket answers are counted where they are sent, and of a batch together: its entries do not wait for each other. */
+  made(text: string): void {
+    if (this.#reply.raw && !this.#isEntry) countUnread(this.#pipeline, this.#request, this.#reply, text)
   }
 
   mask(error: unknown): GraphQLFormattedError {
@@ -323,7 +348,7 @@ export class GraphQLCall implements ExecutionRequest {
     const { admission, authentication, countUnknown, logsRequests, metrics } = this.#pipeline
     const operation = this.#operation
     if (operation?.mayEndToken) authentication?.doubt(this.#request.headers.authorization)
-    if (this.#admittedCost !== undefined) admission.leave(this.#client, this.#admittedCost)
+    if (this.#admittedCost !== undefined) admission.leave(this.#client, this.#admittedCost, this.#hasYielded)
     if (this.#departure.isCancelled && operation?.type !== 'mutation') this.#outcome = 'cancelled'
     const ms = performance.now() - this.#started
     const count = operation?.count ?? countUnknown
@@ -351,6 +376,16 @@ export class GraphQLCall implements ExecutionRequest {
       'request',
     )
   }
+}
+
+/** Counts an answer as unread until its response is done, or the client is gone. */
+export function countUnread({ unread }: Pipeline, request: FastifyRequest, reply: FastifyReply, text: string): void {
+  const taken = unread.count(clientKey(request.ip), text.length)
+  if (!taken) return
+  const { socket } = request.raw
+  onceOver(reply.raw, socket, taken)
+  // Node disconnects a client that takes nothing for so long. The next request of the connection ends that.
+  socket.setTimeout(TAKES_NOTHING_MS)
 }
 
 export function tooCostly(cost: number, maximum: number): RequestError {

@@ -16,7 +16,7 @@ import { checkCrossSite } from './cross-site.ts'
 import { cancelOnClose, settle } from './disconnects.ts'
 import type { Drain } from './drain.ts'
 import { wantsPage } from './editor.ts'
-import { GraphQLCall, type Pipeline } from './graphql-call.ts'
+import { countUnread, GraphQLCall, type Pipeline } from './graphql-call.ts'
 import { shownCode } from './masking.ts'
 import { contentTypeOf, incrementalFormat, multipartBody } from './multipart.ts'
 import { contentTypes, type ErrorStatus, executedStatus, negotiate, statusOf } from './negotiation.ts'
@@ -129,6 +129,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     )
     const text = `[${answers.map(({ text }) => text).join(',')}]`
     if (isLongerThan(text, pipeline.answerLimit)) throw answerTooLarge(pipeline.answerLimit)
+    countUnread(pipeline, request, reply, text)
     const holdsSecret = () => answers.some(({ traits }) => traits?.holdsSecret() === true)
     return { text, error: undefined, traits: { holdsSecret, typeTags: () => [] } }
   }

@@ -38,8 +38,10 @@ export interface Admission {
    * @throws RequestError OVERLOADED; Cancelled
    */
   readonly enter: (client: string, cost: number, cancellation: Cancellation) => Promise<void> | undefined
-  /** Must be called once an admitted operation has ended. */
-  readonly leave: (client: string, cost: number) => void
+  /** An operation waits for its own client alone: what it costs is free for other clients. */
+  readonly yieldToOthers: (cost: number) => void
+  /** Must be called once an admitted operation has ended. @param hasYielded whether `yieldToOthers` was called for it */
+  readonly leave: (client: string, cost: number, hasYielded?: boolean) => void
 }
 
 /** `all wait`: until there is room for this one. Otherwise cheaper ones would starve a costly one. */
@@ -160,6 +162,11 @@ export function createAdmission(options: AdmissionOptions): Admission {
     }
   }
 
+  function free(less: number): void {
+    if (less > cheap) cost = Math.max(0, cost - less)
+    if (!operations.isEmpty) admit()
+  }
+
   return {
     turn(client, cancellation) {
       if (isTurnTaken) return documents.wait(client, 0, cancellation)
@@ -177,13 +184,14 @@ export function createAdmission(options: AdmissionOptions): Admission {
       return undefined
     },
 
-    leave(client, less) {
+    yieldToOthers: free,
+
+    leave(client, less, hasYielded = false) {
       if (less <= cheap) return
       const left = (costs.get(client) ?? 0) - less
       if (left > 0) costs.set(client, left)
       else costs.delete(client)
-      cost = Math.max(0, cost - less)
-      if (!operations.isEmpty) admit()
+      free(hasYielded ? 0 : less)
     },
   }
 }

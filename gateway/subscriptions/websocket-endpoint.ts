@@ -5,12 +5,14 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { GraphQLSchema, parse } from 'graphql'
 import { CloseCode, handleProtocols, makeServer, type ServerOptions } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { clientKey } from '../../runtime/client-address.ts'
 import { Cancellation, Cancelled } from '../cancellation.ts'
 import { RequestError } from '../errors.ts'
 import { exact, mayLoseDigits, parseKeepingDigits } from '../exact-numbers.ts'
 import { hasMoreValues } from '../http/json-size.ts'
 import { reasonOf } from '../http/masking.ts'
 import { type GraphQLRequest, parseBody, readBody } from '../http/request.ts'
+import { createMessageRates, type MessageQueue } from './message-rates.ts'
 import { SubscriptionCall, type SubscriptionParts } from './subscription-call.ts'
 
 /** How often a client is sent a ping. It is disconnected if no pong arrives before the next. Milliseconds. */
@@ -21,8 +23,6 @@ const POLL_MS = 5
 /** While a client leaves more bytes than this unread, or has more operations begin, nothing more is read from it. */
 const MAX_UNREAD = 1024 * 1024
 const MAX_OPENING = 256
-/** When a client has sent more messages within a second, nothing more is read from it in that second. */
-const MAX_PER_SECOND = 200
 /** A message of more characters counts as a request of its own. */
 const LARGE = 32 * 1024
 /** IANA's "Try Again Later": clients connect again. */
@@ -72,17 +72,19 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
     handleProtocols: (protocols) => handleProtocols(protocols),
   })
   const connections = new WeakMap<WebSocket, Connection>()
+  const queueOf = createMessageRates()
   const server = makeServer<Record<string, unknown>, Connection>(serverOptions(parts))
 
   function connect(socket: WebSocket, request: FastifyRequest): void {
     const departure = new Cancellation()
+    const client = clientKey(request.ip)
     let isAlive = true
     const opening = new Set<string>()
-    const rate = createMessageRate(() => hold())
+    let messages: MessageQueue | undefined
     const isUnread = () => socket.bufferedAmount > MAX_UNREAD
     /** Otherwise the answers to a client that sends without reading would fill the memory. */
     const hold = () => {
-      const isHeld = isUnread() || opening.size > MAX_OPENING || rate.isOver()
+      const isHeld = isUnread() || opening.size > MAX_OPENING || messages?.isWaiting() === true
       if (isHeld === socket.isPaused) return
       if (isHeld) socket.pause()
       else socket.resume()
@@ -114,7 +116,9 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
         send: (text) =>
           new Promise((resolve, reject) => {
             if (socket.readyState !== socket.OPEN) return resolve()
+            const taken = parts.pipeline.unread.count(client, text.length)
             socket.send(text, (error) => {
+              taken?.()
               hold()
               if (error) reject(error)
               else resolve()
@@ -122,18 +126,20 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
             hold()
           }),
         close: (code, reason) => socket.close(code, reason),
-        onMessage: (receive) =>
+        onMessage: (receive) => {
+          const read = (text: string) => void admit(parts, limits, text, connection, receive).catch(fail)
+          messages = queueOf(client, read, hold)
           socket.on('message', (data) => {
-            rate.count()
+            messages?.add(String(data))
             hold()
-            admit(parts, limits, String(data), connection, receive).catch(fail)
-          }),
+          })
+        },
       },
       connection,
     )
     socket.once('close', (code, reason) => {
       clearInterval(ping)
-      rate.stop()
+      messages?.close()
       departure.cancel()
       closed(code, String(reason)).catch(fail)
     })
@@ -173,25 +179,6 @@ async function admit(
     }
   }
   await receive(text)
-}
-
-/** Counts the messages of a second. @param onSecond called when a second in which there were too many is over */
-function createMessageRate(onSecond: () => void) {
-  let messages = 0
-  let timer: NodeJS.Timeout | undefined
-  return {
-    count() {
-      messages++
-      timer ??= setTimeout(() => {
-        const wasOver = messages > MAX_PER_SECOND
-        messages = 0
-        timer = undefined
-        if (wasOver) onSecond()
-      }, 1_000).unref()
-    },
-    isOver: () => messages > MAX_PER_SECOND,
-    stop: () => clearTimeout(timer),
-  }
 }
 
 /** Closes a connection once its operations have ended and its client agrees; after a while anyway. */

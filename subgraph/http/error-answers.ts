@@ -18,6 +18,7 @@ export function createErrorAnswers(log: FastifyBaseLogger, introspection: boolea
   function present(error: GraphQLError, { correlationId, traceparent }: RequestContext): GraphQLError {
     const cause = error.originalError ?? error
     if (cause instanceof CustomerError) return error
+    if (isStackOverflow(cause)) return TOO_DEEP
     if (cause instanceof EventStoreUnavailable || cause instanceof ReadModelUnavailable) {
       log.warn({ err: cause, correlationId, path: error.path, ...traceIds(traceparent) }, 'a store is unavailable')
       return relocate(error, serviceUnavailable())
@@ -65,8 +66,17 @@ function isRefusedToken({ data, errors = [] }: ExecutionResult): boolean {
 /** Mercurius wraps the errors of parsing and validation into one; the caller should see each. */
 function validationErrors(error: GraphQLError): readonly GraphQLError[] | undefined {
   const { errors } = (error.originalError ?? {}) as { errors?: readonly Error[] }
-  return errors?.map((each) => (each instanceof GraphQLError ? each : new GraphQLError(each.message)))
+  return errors?.map((each) => {
+    if (isStackOverflow(each)) return TOO_DEEP
+    return each instanceof GraphQLError ? each : new GraphQLError(each.message)
+  })
 }
+
+/** graphql-js parses and validates recursively. */
+const isStackOverflow = (error: Error): boolean => error instanceof RangeError && /call stack/.test(error.message)
+const TOO_DEEP = new GraphQLError('The document is nested too deeply.', {
+  extensions: { code: 'GRAPHQL_VALIDATION_FAILED' },
+})
 
 /** An error of GraphQL's own may quote what was sent, which may be long. */
 function withShortMessage(error: GraphQLError): GraphQLError {

@@ -54,11 +54,11 @@ export function createEventStreams(options: EventStreamOptions): AnswerWithEvent
     let document: DocumentNode
     try {
       document = parse(query, { maxTokens: MAX_DOCUMENT_TOKENS })
+      const errors = validate(schema, document, rules)
+      if (errors.length > 0) return errors
     } catch (error) {
       return [error as GraphQLError]
     }
-    const errors = validate(schema, document, rules)
-    if (errors.length > 0) return errors
     const operationName = typeof name === 'string' ? name : undefined
     if (getOperationAST(document, operationName)?.operation !== 'subscription') {
       return [new GraphQLError('Only a subscription is answered by a stream of events.')]

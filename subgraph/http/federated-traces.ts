@@ -58,11 +58,11 @@ export function createTracedExecution(schema: GraphQLSchema, rules: readonly Val
     let document: DocumentNode
     try {
       document = parse(query, { maxTokens: MAX_DOCUMENT_TOKENS })
+      const errors = validate(schema, document, [...specifiedRules, ...rules])
+      if (errors.length > 0) return { errors }
     } catch (error) {
       return { errors: [error as GraphQLError] }
     }
-    const errors = validate(schema, document, [...specifiedRules, ...rules])
-    if (errors.length > 0) return { errors }
     const root = new Trace.Node()
     const recording: Recording = { started: process.hrtime.bigint(), nodes: new Map(), root }
     recordings.set(context, recording)

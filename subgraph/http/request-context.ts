@@ -25,6 +25,8 @@ export interface RequestContext {
   readonly document?: Promise<CustomerDocument> | undefined
   /** See `Admission.waitedMs`; after a mutation, with what that has waited for a store. */
   waitedMs?: number | undefined
+  /** The characters of the request's large lists so far: see large-lists.ts. */
+  listed?: number | undefined
   /** The signed-in customer, read once for all fields of a request. */
   customer?: Promise<CustomerDocument>
 }

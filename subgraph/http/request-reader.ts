@@ -79,6 +79,7 @@ class ContextOfRequest implements RequestContext {
   readonly traceparent: string | undefined
   readonly view: Store['view']
   customer?: Promise<CustomerDocument>
+  listed: number | undefined
   reply?: NonNullable<RequestContext['reply']>
   readonly request: FastifyRequest
   readonly hasSecret: boolean

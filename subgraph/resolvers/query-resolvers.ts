@@ -7,6 +7,7 @@ import { refusal } from '../errors.ts'
 import type { RequestContext } from '../http/request-context.ts'
 import { type AttributeReference, createAttributeForms } from './attribute-forms.ts'
 import { createAuditQueries } from './audit-queries.ts'
+import type { ShowList } from './large-lists.ts'
 import type { ResolverParts } from './resolvers.ts'
 import type { SignedIn } from './signed-in-customer.ts'
 import { toCountry, toStoreConfig, toUid, toView, type Views } from './views.ts'
@@ -18,6 +19,7 @@ export function createQueryResolvers(
   { eventStore, claims, store, captcha, now }: ResolverParts,
   signedIn: SignedIn,
   { toCustomer }: Views,
+  showList: ShowList,
 ) {
   const countries = lazily(() =>
     [...COUNTRIES.values()]
@@ -51,7 +53,7 @@ export function createQueryResolvers(
       return { is_email_available: !store.account.revealEmailAvailability || !(await claims.find(email)) }
     },
 
-    countries,
+    countries: (_: unknown, _args: unknown, context: RequestContext) => showList(countries(), context),
 
     country(_: unknown, { id }: { id?: string | null }) {
       if (!id) throw refusal('COUNTRY_ID_MISSING')

@@ -9,6 +9,7 @@ import type { Customers } from '../customers/customers.ts'
 import type { Captcha } from '../http/captcha.ts'
 import type { Tokens } from '../identity/tokens.ts'
 import type { EmailClaims } from '../streams/email-claims.ts'
+import { createShowList } from './large-lists.ts'
 import { createMutationResolvers } from './mutation-resolvers.ts'
 import { createQueryResolvers } from './query-resolvers.ts'
 import { createSignedIn } from './signed-in-customer.ts'
@@ -34,10 +35,11 @@ export interface ResolverParts {
 export function createResolvers(parts: ResolverParts) {
   const views = createViews(parts.store)
   const signedIn = createSignedIn(parts.customers)
+  const showList = createShowList()
   return {
-    Query: createQueryResolvers(parts, signedIn, views),
+    Query: createQueryResolvers(parts, signedIn, views, showList),
     Mutation: createMutationResolvers(parts, views),
     Subscription: createSubscriptionResolvers(parts, signedIn, views),
-    ...createTypeResolvers(parts, signedIn, views),
+    ...createTypeResolvers(parts, signedIn, views, showList),
   }
 }

@@ -6,6 +6,7 @@ import { refusal } from '../errors.ts'
 import type { RequestContext } from '../http/request-context.ts'
 import { requireScope } from '../identity/scopes.ts'
 import { createAssistance, type Page } from './admin-assistance.ts'
+import type { ShowList } from './large-lists.ts'
 import type { ResolverParts } from './resolvers.ts'
 import type { SignedIn } from './signed-in-customer.ts'
 import { type AttributeView, chosen, toStoreConfig, toUid, type Views } from './views.ts'
@@ -18,6 +19,7 @@ export function createTypeResolvers(
   { eventStore, customers, store, now }: ResolverParts,
   signedIn: SignedIn,
   { toCustomer, toAddress }: Views,
+  showList: ShowList,
 ) {
   const groups = store.groups.map(({ id, name }) => ({ uid: toUid(id), name }))
   const storeConfig = toStoreConfig(store)
@@ -38,10 +40,17 @@ export function createTypeResolvers(
         return toCustomer(document)
       },
 
-      addressesV2: (
+      addresses: ({ addresses }: { addresses: readonly object[] }, _: unknown, context: RequestContext) =>
+        showList(addresses, context),
+
+      async addressesV2(
         { addresses }: { addresses: readonly object[] },
         { currentPage, pageSize }: { currentPage: number; pageSize: number },
-      ) => pageOf(addresses, currentPage, pageSize),
+        context: RequestContext,
+      ) {
+        const page = pageOf(addresses, currentPage, pageSize)
+        return { ...page, items: await showList(page.items, context) }
+      },
 
       /** The customer's own; for services it is the same as the account's history. */
       async admin_assistance_actions({ id }: { id: number }, page: Page, context: RequestContext) {

@@ -1,6 +1,7 @@
-/** Clients that go away: what is being done for them alone stops, wherever it is. */
+/** Clients that go away, or do not read: what is being done for them alone stops, wherever it is. */
 import { once } from 'node:events'
 import { type ClientRequest, request as httpRequest } from 'node:http'
+import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { GatewayOptions } from '../../gateway/server.ts'
@@ -167,4 +168,71 @@ t.test('a client that goes away before its body is read gives its room back', as
   await until('the next one is read at once', () => asked.length === 1)
   answer((asked[0] as Asked).response, { x: 'X' })
   t.same((await answered).body, { data: { x: 'X' } })
+})
+
+t.test('a client that reads nothing does not fill the memory with answers', async (t) => {
+  const sdl =
+    'type Query { x: String list: [Item!]! @listSize(assumedSize: 10) } type Item { id: ID! } type Subscription { x: Int }'
+  let calls = 0
+  // As the gateway calls the aliases there.
+  const list = Array.from({ length: 6_000 }, () => ({ id__1: '1', id__2: '1', id__3: '1' }))
+  const url = await serve(t, ({ query, response }) => {
+    if (!query.includes('list')) return answer(response, { x: 'X' })
+    calls++
+    answer(response, { list })
+  })
+  const options = { supergraph: compose(t, { a: { sdl, url } }), sharedCalls: 'off', batchLimit: 3 } as const
+  const gateway = await startGateway(t, options)
+  const { hostname: host, port } = new URL(gateway.url)
+  // 4.5 MB each, of which the kernel takes a part. What is deferred does not matter.
+  const query = (n: number, more = '') =>
+    `{ list { ${['a', 'b', 'c'].map((name) => `${name}${n}${'x'.repeat(240)}: id`).join(' ')} } ${more} }`
+  const begun = 12
+  const open = (n: number, accept: string, more: string) => {
+    const socket = connect({ host, port: Number(port), localAddress: '127.0.0.3' })
+    const body = JSON.stringify({ query: query(n, more) })
+    socket.on('error', () => {})
+    socket.write(
+      `POST /graphql HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nAccept: ${accept}\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    )
+    return socket
+  }
+  const answered = async () => {
+    const text = (await gateway.app.inject('/metrics')).body
+    return Number(/gateway_requests_total\{[^}]*outcome="success"[^}]*\} (\d+)/.exec(text)?.[1] ?? 0)
+  }
+  for (const [accept, more] of [
+    ['application/json', ''],
+    ['text/event-stream', ''],
+    ['multipart/mixed;deferSpec=20220824, application/json', '... @defer { x }'],
+  ] as const) {
+    calls = 0
+    const before = await answered()
+    const sockets = Array.from({ length: begun }, (_, n) => open(n, accept, more))
+    await until('the subgraph has answered all', () => calls === begun)
+    for (let round = 0; round < 5; round++) {
+      t.same((await post(gateway.url, { query: '{ x }' })).body, { data: { x: 'X' } }, 'others are served')
+    }
+    const made = (await answered()) - before - 5
+    t.ok(made <= 3, `${accept}: ${made} answers are made, of ${begun}`)
+    const gone = sockets.pop()
+    gone?.destroy()
+    const lengths = await Promise.all(
+      sockets.map(async (socket) => {
+        let length = 0
+        for await (const chunk of socket) length += chunk.length
+        return length
+      }),
+    )
+    t.equal(lengths.filter((length) => length > 4_000_000).length, begun - 1, 'who reads gets them all')
+  }
+  const batch = await post(
+    gateway.url,
+    [1, 2, 3].map((n) => ({ query: query(n) })),
+  )
+  t.match(
+    batch.body.errors,
+    [{ extensions: { code: 'ANSWER_TOO_LARGE' } }],
+    'the entries of a batch do not wait for each other',
+  )
 })

@@ -162,6 +162,24 @@ t.test('an answer does not grow out of a small one of a subgraph', async (t) => 
   }
 })
 
+t.test('what waits for its own client keeps nobody else waiting', async (t) => {
+  const admission = createAdmission({ ...DEFAULT_ADMISSION, costPerClient: 1_000, costInAll: 2_000 })
+  const enter = (client: string) => admission.enter(client, 1_000, new Cancellation())
+  for (const client of ['a', 'b']) t.equal(enter(client), undefined)
+  let entered = ''
+  const others = ['c', 'd'].map((client) => enter(client)?.then(() => (entered += client)))
+  admission.yieldToOthers(1_000)
+  await others[0]
+  const own = enter('a')
+  admission.leave('a', 1_000, true)
+  await delay(1)
+  t.equal(entered, 'c', 'what it has yielded is not free twice')
+  admission.leave('b', 1_000)
+  await others[1]
+  admission.leave('c', 1_000)
+  await t.resolves(own as Promise<void>)
+})
+
 t.test('who comes next', async (t) => {
   const options = { ...DEFAULT_ADMISSION, costPerClient: 1_000, costInAll: 2_000 }
   const nobody = () => new Cancellation()

@@ -254,8 +254,18 @@ t.test('headers of connection_init are no longer than those of a request', async
   t.equal(answer, '{"type":"connection_ack"}')
 })
 
-t.test('a client that sends without end is read a few messages at a time', async (t) => {
+t.test('a client is read a few messages at a time, of all its connections together', async (t) => {
   const { url } = await start(t)
+  const crowd = await Promise.all(Array.from({ length: 20 }, () => initialised(t, url)))
+  let ofCrowd = 0
+  for (const each of crowd) each.on('message', () => ofCrowd++)
+  for (const each of crowd) for (let sent = 0; sent < 1_000; sent++) each.send('{"type":"ping"}')
+  const begun = performance.now()
+  await Promise.race(crowd.map((each) => new Promise((resolve) => each.once('message', resolve))))
+  await delay(300)
+  const seconds = (performance.now() - begun) / 1_000
+  t.ok(ofCrowd < 2_000 + 2_000 * seconds, `${ofCrowd} of 20,000 were answered`)
+  for (const each of crowd) each.terminate()
   const socket = await initialised(t, url)
   let pongs = 0
   socket.on('message', () => pongs++)

@@ -221,6 +221,45 @@ t.test('what has happened to an account is told: a password, an e-mail address, 
   for (const file of files) t.notMatch(await readFile(join(folder, 'mail', file), 'utf8'), /=3D|quoted-printable/)
 })
 
+t.test('an account can not be used to send its address one notice after the other', async (t) => {
+  const HOUR = 3_600_000
+  const at = new Date('2026-05-06T07:08:09.010Z')
+  const ago = (hours: number) => new Date(at.getTime() - hours * HOUR)
+  // The same mailbox: no address is claimed for it, so the limit of claims does not count.
+  const email = (n: number) => (n % 2 === 0 ? 'customer1@example.com' : 'CUSTOMER1@example.com')
+  const address = (n: number): CustomerEvent => ({
+    type: 'CustomerEmailChanged',
+    data: { email: email(n), previousEmail: email(n + 1) },
+  })
+  const password = (n: number): CustomerEvent => ({
+    type: 'CustomerPasswordChanged',
+    data: { credentialsRevision: n },
+  })
+  const detail: CustomerEvent = { type: 'CustomerDetailsChanged', data: { firstname: 'Ann' } }
+  const changes = Array.from({ length: 8 }, (_, n) => [password(n + 1), detail, address(n + 1)]).flat()
+  const { files, skipped } = await written(
+    t,
+    async (store) => {
+      await append(store, 'customer-1', [registered(1), password(1)], ago(1.6))
+      await append(store, 'customer-1', changes, ago(0.5))
+      await append(store, 'customer-1', [RESET], at)
+      await append(store, 'customer-2', [registered(2), password(1)], at)
+    },
+    () => at,
+    { welcome: false },
+  )
+  const of = (purpose: string) => files.filter((file) => file.includes(`Z-${purpose}-`)).length
+  t.equal(of('password-changed'), 1 + 5 + 1, 'the first ones are told, so whoever owns the address knows')
+  t.equal(of('email-changed'), 2 * 5)
+  t.same(of('reset-password'), 1, 'mails with a link have limits of their own')
+  t.same([...new Set(skipped)].toSorted(), [
+    'email-changed too_many',
+    'email-changed-from too_many',
+    'password-changed too_many',
+  ])
+  t.equal(skipped.length, 3 * 3)
+})
+
 t.test('who has to confirm an account first is welcome then', async (t) => {
   const settings = { welcome: true }
   const fill = (store: ReturnType<typeof openEvents>) =>

@@ -204,6 +204,32 @@ t.test('a customer has as many addresses as the store allows', async (t) => {
   t.equal((await add()).errors, undefined, 'another in the place of one that was deleted')
 })
 
+t.test('an answer with many large lists lets others pass, and has a limit', async (t) => {
+  const roots = (count: number) => Array.from({ length: count }, (_, n) => `a${n}: countries { id full_name_english }`)
+  const bad = await send(`{ ${roots(400).join(' ')} }`)
+  const answered = Object.values(bad.data).filter((list) => list !== null).length
+  t.ok(answered > 100 && answered < 350, `${answered} of 400 lists`)
+  t.match(bad.errors?.[0], {
+    message: /^The lists of the answer have more than 8388608 characters: ask for fewer of them/,
+    extensions: { code: 'BAD_USER_INPUT' },
+  })
+  // The second time it is executed compiled.
+  for (const round of ['first', 'compiled']) {
+    let others = 0
+    let isDone = false
+    const large = send(`{ ${roots(60).join(' ')} }`).then(({ errors }) => {
+      isDone = true
+      return errors
+    })
+    while (!isDone) {
+      await send('{ storeConfig { id } }')
+      others++
+    }
+    t.equal(await large, undefined)
+    t.ok(others > 5, `${others} others are answered meanwhile (${round})`)
+  }
+})
+
 t.test('documents that are all new do not fill the memory', async (t) => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void

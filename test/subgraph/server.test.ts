@@ -105,6 +105,20 @@ t.test('what can not be executed', async (t) => {
       t.equal(data ?? undefined, undefined)
     }
   }
+  // graphql-js parses and validates recursively.
+  const names = Array.from({ length: 400 }, (_, n) => n)
+  const spreads = (n: number) => Array.from({ length: 40 }, (_, k) => `...F${(n + k + 1) % 400}`).join(' ')
+  const fragments = names.map((n) => `fragment F${n} on Query { ${spreads(n)} }`).join(' ')
+  const deep = `{ customer ${'{ addresses '.repeat(10_000)}`
+  const cyclic = `{ ${names.map((n) => `...F${n}`).join(' ')} } ${fragments}`
+  for (const query of [deep, cyclic]) {
+    for (const headers of [{}, { 'apollo-federation-include-trace': 'ftv1' }, { accept: 'text/event-stream' }]) {
+      const { body, statusCode } = await app.inject({ method: 'POST', url: '/graphql', payload: { query }, headers })
+      t.equal(statusCode, 'accept' in headers ? 200 : 400)
+      t.match(body, '"message":"The document is nested too deeply."')
+      t.notMatch(body, /INTERNAL_SERVER_ERROR|call stack/)
+    }
+  }
   const malformed = await app.inject({
     method: 'POST',
     url: '/graphql',
