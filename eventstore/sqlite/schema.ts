@@ -59,7 +59,11 @@ export interface SqliteLog {
   readonly sql: Statements
 }
 
-const EVENTS = `SELECT s.name, e.position, e.revision, e.id, e.type, e.data, e.metadata, e.created
+/** The first and the last moment of a Date, in milliseconds. */
+const TIME_LIMIT_MS = 8.64e15
+/** A damaged number that the driver or a Date can't hold would fail the reads of everybody: it becomes the nearest one that both can. */
+const EVENTS = `SELECT s.name, e.position, max(-1, min(e.revision, ${Number.MAX_SAFE_INTEGER})), e.id, e.type, e.data, e.metadata,
+    max(-${TIME_LIMIT_MS}, min(e.created, ${TIME_LIMIT_MS}))
   FROM events e JOIN streams s ON s.id = e.stream`
 const EVENTS_OF_STREAM = `${EVENTS} WHERE e.stream = ? AND e.revision BETWEEN ? AND ? AND e.created > ?`
 /** The events between two positions; callers append a condition on the streams' names, an order and a limit. */

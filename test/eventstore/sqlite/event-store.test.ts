@@ -281,6 +281,24 @@ t.test('malformed JSON in the file is read as the text it is', async (t) => {
   t.match(await all(store.readStream('s')), [{ data: 0 }, { data: '{"a":', isJson: true }, { data: 2, metadata: '{' }])
 })
 
+t.test('a damaged number in the file keeps nobody from the other events', async (t) => {
+  const { path, store } = await openStore(t)
+  for (const stream of ['a', 'b']) await store.append(stream, someEvents(2), { expected: 'no_stream' })
+  const file = new DatabaseSync(path)
+  t.teardown(() => file.close())
+  for (const column of ['created', 'revision']) {
+    for (const value of ['9223372036854775807', '-9223372036854775808', '9007199254740993', '8640000000000001']) {
+      file.exec(`UPDATE events SET ${column} = ${value} WHERE position = 1`)
+      const log = await all(store.readAll())
+      t.equal(log.length, 4, `${column} = ${value}`)
+      t.ok(log[0]?.created.toISOString(), 'a moment that can be written')
+      t.same((await all(store.readStream('b'))).length, 2)
+      await all(store.readStream('a'))
+    }
+    file.exec(`UPDATE events SET ${column} = 0 WHERE position = 1`)
+  }
+})
+
 t.test('what $maxCount, $tb and a tombstone end is gone from the disk', async (t) => {
   const { path, store } = await openStore(t)
   const secret = (n: number) => anEvent({ hash: `SECRET-${n}-${'s'.repeat(6000)}` })
