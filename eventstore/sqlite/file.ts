@@ -148,6 +148,10 @@ function openOnce(
   }
 }
 
+/** In SQL: a number of a column, or the nearest one within the limits. The driver throws for those that JavaScript can't hold. */
+export const bounded = (column: string, least: number, most = Number.MAX_SAFE_INTEGER): string =>
+  `max(${least}, min(${column}, ${most}))`
+
 /** The write-ahead log of a file, and its index, which all processes that use the file share. */
 const COMPANIONS = ['-wal', '-shm']
 /** How often reads compare the files; a lease on documents lasts longer. Milliseconds. */

@@ -1,7 +1,7 @@
 /** The tables of the embedded event store, its statements, and their rows. */
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import type { StreamMetadata } from '../port.ts'
-import { openSqliteCopy, openSqliteFile } from './file.ts'
+import { bounded, openSqliteCopy, openSqliteFile } from './file.ts'
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS streams (
@@ -61,9 +61,9 @@ export interface SqliteLog {
 
 /** The first and the last moment of a Date, in milliseconds. */
 const TIME_LIMIT_MS = 8.64e15
-/** A damaged number that the driver or a Date can't hold would fail the reads of everybody: it becomes the nearest one that both can. */
-const EVENTS = `SELECT s.name, e.position, max(-1, min(e.revision, ${Number.MAX_SAFE_INTEGER})), e.id, e.type, e.data, e.metadata,
-    max(-${TIME_LIMIT_MS}, min(e.created, ${TIME_LIMIT_MS}))
+/** Bounded, because a damaged number that the driver or a Date can't hold would fail the reads of everybody. */
+const EVENTS = `SELECT s.name, e.position, ${bounded('e.revision', -1)}, e.id, e.type, e.data, e.metadata,
+    ${bounded('e.created', -TIME_LIMIT_MS, TIME_LIMIT_MS)}
   FROM events e JOIN streams s ON s.id = e.stream`
 const EVENTS_OF_STREAM = `${EVENTS} WHERE e.stream = ? AND e.revision BETWEEN ? AND ? AND e.created > ?`
 /** The events between two positions; callers append a condition on the streams' names, an order and a limit. */

@@ -8,7 +8,7 @@ import { createDocumentCache } from '../document-cache.ts'
 import { type ReadModelEntry, UNKNOWN } from '../read-model.ts'
 import { readDocument } from '../stored-values.ts'
 import type { Access } from './access.ts'
-import type { Statements } from './schema.ts'
+import { LARGEST, type Statements } from './schema.ts'
 
 type EntryRow = readonly [mark: number | null, revision: number | null, document: string | null]
 
@@ -34,7 +34,7 @@ export function createEntryReader(
   function readOne(id: number): ReadModelEntry {
     const [mark, revision, document] = sql.entry.get(generation(), id) as unknown as EntryRow
     // Without its mark nobody knows whether a document is behind.
-    if (mark === Number.MAX_SAFE_INTEGER) return { document: null, acknowledged: -1 }
+    if (mark === LARGEST) return { document: null, acknowledged: -1 }
     const acknowledged = mark ?? -1
     if (document === null || revision === null) return { document: null, acknowledged }
     const found = documents.read(id, document, (text) => readDocument(text, id, revision))

@@ -1,6 +1,6 @@
 /** The tables of the embedded read model, and its statements. */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { openSqliteFile } from '../../eventstore/sqlite/file.ts'
+import { bounded, openSqliteFile } from '../../eventstore/sqlite/file.ts'
 
 /** The tables of version 1 had one generation; the documents are rebuilt. */
 const SCHEMA = `
@@ -47,10 +47,8 @@ const SCHEMA = `
 const APPLICATION_ID = 0x43_75_52_6d // "CuRm"
 const VERSION = 2
 
-/** What the driver throws for, and would fail everybody who is read together. */
-const LARGEST = Number.MAX_SAFE_INTEGER
-/** A number that may be any: one beyond the limits becomes one that nothing has. */
-const bounded = (column: string) => `max(-1, min(${column}, ${LARGEST}))`
+/** A larger number, which the driver throws for, would fail everybody who is read together. It becomes this one, which nothing has. */
+export const LARGEST = Number.MAX_SAFE_INTEGER
 
 export type Statements = ReturnType<typeof prepareStatements>
 
@@ -80,17 +78,17 @@ function prepareStatements(database: DatabaseSync) {
     /** Mark, and revision and text of the document of a generation that is complete: as an array, for queries wait. */
     entry: arrays(
       database.prepare(
-        `SELECT ${bounded('marks.revision')}, ${bounded('documents.revision')}, document FROM (SELECT 1)
+        `SELECT ${bounded('marks.revision', -1)}, ${bounded('documents.revision', -1)}, document FROM (SELECT 1)
          LEFT JOIN marks ON marks.id = ?2
          LEFT JOIN documents ON generation = ?1 AND documents.id = ?2
            AND (SELECT complete FROM checkpoints WHERE generation = ?1) = 1`,
       ),
     ),
     document: database.prepare(
-      `SELECT ${bounded('revision')} AS revision, document FROM documents WHERE generation = ? AND id = ?`,
+      `SELECT ${bounded('revision', -1)} AS revision, document FROM documents WHERE generation = ? AND id = ?`,
     ),
     revision: database.prepare(
-      `SELECT ${bounded('revision')} AS revision FROM documents WHERE generation = ? AND id = ?`,
+      `SELECT ${bounded('revision', -1)} AS revision FROM documents WHERE generation = ? AND id = ?`,
     ),
     dropDocument: database.prepare('DELETE FROM documents WHERE generation = ? AND id = ?'),
     /** The number of documents in a sample, and the size of their texts. */
@@ -132,7 +130,7 @@ function prepareStatements(database: DatabaseSync) {
     parked: database.prepare('SELECT event FROM parked WHERE generation = ? ORDER BY customer'),
     distrust: database.prepare('UPDATE checkpoints SET complete = 0 WHERE generation = ?'),
     place: database.prepare(
-      `SELECT "commit", prepare, id, stream, ${bounded('revision')} AS revision FROM places
+      `SELECT "commit", prepare, id, stream, ${bounded('revision', -1)} AS revision FROM places
        WHERE generation = ? AND kind = ?`,
     ),
     setPlace: database.prepare('INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, ?)'),

@@ -44,8 +44,8 @@ export interface Driver {
 export const ALL = 'all'
 
 /**
- * By node-redis' classes themselves: `createClient` and its like first give each a method for every command of Redis and of
- * its modules, which costs a start 60 ms of CPU.
+ * Makes the driver for an address; it connects later. It uses node-redis' classes directly: `createClient` and its like first
+ * make a class with a method for every command of Redis and its modules, which costs a start 60 ms of CPU.
  */
 export function createDriver(address: RedisAddress): Driver {
   const { kind, tls, nodes, username, password, database, masterName } = address

@@ -9,7 +9,10 @@ import { temporaryFolder } from '../../support/graph.ts'
 import { until } from '../../support/until.ts'
 
 const anEvent = () => ({ id: crypto.randomUUID(), type: 'A', data: {} })
-const REFUSED = { constructor: EventStoreUnavailable, message: /events\.db\S* was removed, moved away or replaced/ }
+const refused = (suffix: string) => ({
+  constructor: EventStoreUnavailable,
+  message: new RegExp(`events\\.db${suffix} was removed, moved away or replaced`),
+})
 
 const LOSSES: Readonly<Record<string, (path: string, apart: string) => Promise<unknown>>> = {
   removed: (path) => Promise.all(['', '-wal', '-shm'].map((suffix) => rm(`${path}${suffix}`, { force: true }))),
@@ -20,6 +23,11 @@ const LOSSES: Readonly<Record<string, (path: string, apart: string) => Promise<u
   },
   'without its write-ahead log': (path) => rm(`${path}-wal`),
   'without its index of the write-ahead log': (path) => rm(`${path}-shm`),
+}
+/** Of the file that is named, where it is not the log itself. */
+const SUFFIXES: Readonly<Record<string, string>> = {
+  'without its write-ahead log': '-wal',
+  'without its index of the write-ahead log': '-shm',
 }
 
 for (const [name, lose] of Object.entries(LOSSES)) {
@@ -32,6 +40,7 @@ for (const [name, lose] of Object.entries(LOSSES)) {
     await store.append('customer-1', [anEvent()], { expected: 'no_stream' })
     await store.ping()
 
+    const REFUSED = refused(SUFFIXES[name] ?? '')
     await lose(path, join(folder, 'apart', 'events.db'))
     await t.rejects(store.append('customer-1', [anEvent()], { expected: 0 }), REFUSED)
     await t.rejects(store.setStreamMetadata('customer-1', { $maxCount: 1 }), REFUSED)
