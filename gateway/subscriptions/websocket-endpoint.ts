@@ -12,7 +12,7 @@ import { exact, mayLoseDigits, parseKeepingDigits } from '../exact-numbers.ts'
 import { hasMoreValues } from '../http/json-size.ts'
 import { reasonOf } from '../http/masking.ts'
 import { type GraphQLRequest, parseBody, readBody } from '../http/request.ts'
-import { createMessageRates, type MessageQueue } from './message-rates.ts'
+import { createMessageRates, MAX_FRAGMENTS, type MessageQueue } from './message-rates.ts'
 import { SubscriptionCall, type SubscriptionParts } from './subscription-call.ts'
 
 /** How often a client is sent a ping. It is disconnected if no pong arrives before the next. Milliseconds. */
@@ -66,6 +66,7 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: limits.maxMessageBytes,
+    maxFragments: MAX_FRAGMENTS,
     perMessageDeflate: false,
     // Pongs count as answers: see `hold`.
     autoPong: false,
@@ -96,11 +97,16 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
       socket.ping()
     }, PING_MS)
     socket.on('ping', (data) => {
-      socket.pong(data, false, hold)
+      messages?.addControl(() => {
+        socket.pong(data, false, hold)
+        hold()
+      })
       hold()
     })
     socket.on('pong', () => {
       isAlive = true
+      messages?.addControl()
+      hold()
     })
     const fail = (error: unknown) => {
       request.log.warn({ reason: reasonOf(error) }, 'A WebSocket failed')

@@ -1,20 +1,7 @@
 /**
  * `npm run bench`: what the service costs beside the least that could do the same, each as a ratio measured in one run.
- *
- *     npm run bench                   all
- *     npm run bench -- query gateway  the named ones
- *     npm run bench -- peers          the gateway beside other gateways
- *     npm run bench -- sign-in        whether the time of a refused sign-in tells who has an account; not among all
- *     npm run bench -- scale          how operations grow with the log (scale/main.ts); not among all
- *     npm run bench -- scaling        one, two and four projections of a group (scaling.ts); part of scale, too
- *     npm run bench -- memory         the gateway's memory through new documents and swaps of its supergraph; not among all
- *     npm run bench -- start          start, memory at rest, and with --install the size of an install; not among all
- *
- * Options: `--rounds` (5), `--seconds` of one round (3), `--connections` that send requests (as many as the bench says), `--warm-up` in seconds before the rounds of requests (a round), `--events` of a log (200,000; the rebuild has five times as many,
- * gateway-memory half as many documents), `--quick` for rounds of one second on short logs; `--attempts` (200) of sign-in;
- * `--full`, `--customers` and `--operations` of scale; `--processes` (1,2,4) of scaling; `--documents` (100,000) and `--swaps` (1,000) of memory.
  */
-import { parseArgs } from 'node:util'
+import { positive, readArguments, refuse } from '../support/arguments.ts'
 import { compare, type Ratio } from './compare.ts'
 import { gatewayBenches, gatewayFigures } from './gateway.ts'
 import { createContenders } from './processes.ts'
@@ -22,6 +9,29 @@ import { requestBenches } from './requests.ts'
 import { createServers } from './servers.ts'
 import { table } from './table.ts'
 import { throughputBenches } from './throughput.ts'
+
+const USAGE = `npm run bench -- [NAME]... [--quick] [--rounds N] [--seconds N] ...
+
+Without a name: all, but for those of the second list. A name that does not exist tells the names.
+
+  peers     the gateway beside other gateways
+
+  sign-in   whether the time of a refused sign-in tells who has an account
+  scale     how operations grow with the log (scale/main.ts)
+  scaling   one, two and four projections of a group (scaling.ts); part of scale, too
+  memory    the gateway's memory through new documents and swaps of its supergraph
+  start     start, memory at rest, and with --install the size of an install
+
+  --quick        rounds of one second on short logs
+  --rounds       (5)
+  --seconds      of one round (3)
+  --connections  that send requests (as many as the bench says)
+  --warm-up      seconds before the rounds of requests (a round)
+  --events       of a log (200,000; the rebuild has five times as many, gateway-memory half as many documents)
+  --attempts     of sign-in (200)
+  --customers, --operations, --full   of scale
+  --processes    of scaling (1,2,4)
+  --documents, --swaps   of memory (100,000 and 1,000)`
 
 const CONFIG = {
   allowPositionals: true,
@@ -42,8 +52,8 @@ const CONFIG = {
     install: { type: 'boolean', default: false },
   },
 } as const
-const { values, positionals } = readArguments()
-const rounds = Number(values.rounds)
+const { values, positionals } = readArguments(CONFIG, USAGE)
+const rounds = positive('rounds', values.rounds)
 const seconds = Number(values.seconds ?? (values.quick ? 1 : 3))
 const warmUp = Number(values['warm-up'] ?? seconds)
 const connections = values.connections === undefined ? {} : { connections: Number(values.connections) }
@@ -59,10 +69,9 @@ const APART = [SIGN_IN, SCALE, SCALING, MEMORY, START]
 const names = positionals.length > 0 ? positionals.flatMap((name) => (name === 'peers' ? peers : name)) : benches
 for (const name of names) {
   if (!benches.includes(name) && !APART.includes(name)) {
-    console.error(
+    refuse(
       `There is no bench "${name}"; there are ${[...benches, ...APART].join(', ')}, and peers for the last ${peers.length}.`,
     )
-    process.exit(1)
   }
 }
 
@@ -112,16 +121,3 @@ for (const name of names) {
 }
 if (ratios.length > 0) console.log(table(ratios))
 process.exit()
-
-function readArguments() {
-  try {
-    return parseArgs(CONFIG)
-  } catch (error) {
-    console.error(
-      `${(error as Error).message}. Accepted: ${Object.keys(CONFIG.options)
-        .map((name) => `--${name}`)
-        .join(', ')}.`,
-    )
-    process.exit(1)
-  }
-}

@@ -113,6 +113,7 @@ export async function runHistory(
   const clients = startClients(t, instances, createRandom(seed + 1), CUSTOMERS)
   const all = { ...stores.faults, ...processFaults(random, subgraphs, projection, server) }
   const names = Object.keys(all).filter((name) => name.includes(only))
+  if (names.length === 0) throw new Error(`No fault has "${only}" in its name: ${Object.keys(all).join(', ')}.`)
   const happened: Record<string, number> = {}
   const began = performance.now()
   await delay(2_000)

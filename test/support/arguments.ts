@@ -1,0 +1,27 @@
+/** The arguments of `npm run bench`, `npm run fuzz` and `npm run history`. */
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+
+/** @param usage printed for `--help`. What is not accepted ends the process with one line. */
+export function readArguments<T extends ParseArgsConfig>(config: T, usage: string): ReturnType<typeof parseArgs<T>> {
+  if (process.argv.includes('--help')) {
+    console.log(usage)
+    process.exit()
+  }
+  try {
+    return parseArgs(config)
+  } catch (error) {
+    const accepted = Object.keys(config.options ?? {}).map((name) => `--${name}`)
+    return refuse(`${(error as Error).message}. Accepted: ${accepted.join(', ')}.`)
+  }
+}
+
+/** @throws never: what is no number above 0 ends the process */
+export function positive(name: string, value: string): number {
+  const number = Number(value)
+  return number > 0 && Number.isFinite(number) ? number : refuse(`--${name} is a number above 0, not "${value}".`)
+}
+
+export function refuse(message: string): never {
+  console.error(message)
+  process.exit(1)
+}
