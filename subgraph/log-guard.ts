@@ -21,6 +21,8 @@ export interface LogGuard {
   readonly eventStore: EventStore
   /** Whether a query may be answered from the documents. Only the first comparison is waited for. */
   mayReadDocuments(): boolean | Promise<boolean>
+  /** Whether the documents are another log's, as of the last comparison. */
+  isForeign(): boolean
   close(): void
 }
 
@@ -131,6 +133,7 @@ export function guardLog(options: {
       () => isDoubtful,
       () => within(WAIT_MS, compare(), notCompared),
     ),
+    isForeign: () => isForeign,
     mayReadDocuments: () => (isBegun ? isOfThisLog() : first.then(isOfThisLog)),
     close() {
       stopping.abort()

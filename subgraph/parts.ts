@@ -47,6 +47,8 @@ export interface Parts {
   /** Its calls wait while the log is compared with the read model. */
   readonly eventStore: EventStore
   readonly customers: Customers
+  /** Whether queries fold the streams, because the documents are not trusted or are another log's. */
+  isFenced(): boolean
   readonly tokens: Tokens
   readonly endedTokens: EndedTokens
   readonly captcha: Captcha
@@ -61,7 +63,7 @@ export interface Parts {
  */
 export function createParts(options: PartsOptions): Parts {
   const { keys, store, log, metrics } = options
-  const { eventStore, customers, close } = createStores(options)
+  const { eventStore, customers, isFenced, close } = createStores(options)
   const claims = createEmailClaims(eventStore, customers, keys.emailHashKey)
   const credentials = createCredentials(eventStore, customers)
   const access = createAccessLog({
@@ -98,6 +100,7 @@ export function createParts(options: PartsOptions): Parts {
   return {
     eventStore,
     customers,
+    isFenced,
     tokens,
     endedTokens: createEndedTokens(eventStore),
     captcha,
@@ -132,13 +135,15 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
   // A share of reads is known from the first one on.
   for (const source of ['read-model', 'stream']) reads.inc({ source }, 0)
   const customers = createCustomers({ eventStore, readModel, log, mayReadDocuments, onRead })
+  const isFenced = () => customers.isFenced() || guard.isForeign()
   addReachability(registry, store)
   addGauge(registry, 'read_model_writable', READ_MODEL_WRITABLE, () => answersProbe(readModel.probe()))
-  addGauge(registry, 'read_model_fenced', READ_MODEL_FENCED, () => customers.isFenced())
+  addGauge(registry, 'read_model_fenced', READ_MODEL_FENCED, isFenced)
   addGauge(registry, 'read_model_cut_off', READ_MODEL_CUT_OFF, () => customers.isAlone())
   return {
     eventStore,
     customers,
+    isFenced,
     async close() {
       await customers.close()
       guard.close()
@@ -150,4 +155,4 @@ const READ_MODEL_WRITABLE = 'Whether the read model accepts writes (1), or refus
 const READ_MODEL_CUT_OFF =
   'Whether this instance alone does not reach the read model (1). It is not ready then, because all others have to fold.'
 const READ_MODEL_FENCED =
-  'Whether queries fold the streams because documents are not trusted (1): a fence, or no lease, unless the event store is unavailable. See docs/read-your-writes.md.'
+  'Whether queries fold the streams (1), because documents are not trusted (a fence, or no lease) or belong to another log. 0 while the event store is unavailable. See docs/read-your-writes.md.'

@@ -108,8 +108,8 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     reply.header('cache-control', 'public, max-age=300').send(tokens.jwks),
   )
   serveTokenIntrospection(app, { tokens, customers, endedTokens, isAllowed: requests.isAllowed })
-  const { eventStore } = parts
-  serveProbes(app, { eventStore, readModel, customers, isOverloaded, registry: metrics.registry })
+  const { eventStore, isFenced } = parts
+  serveProbes(app, { eventStore, readModel, customers, isFenced, isOverloaded, registry: metrics.registry })
   app.addHook('preClose', parts.changes.close)
   const stopLogging = logOutages(eventStore, app.log, {
     away: 'the event store is unavailable; mutations fail until it is back',

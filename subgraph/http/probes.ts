@@ -12,11 +12,12 @@ export function serveProbes(
     readonly eventStore: EventStore
     readonly readModel: ReadModel
     readonly customers: Customers
+    readonly isFenced: () => boolean
     readonly isOverloaded: () => boolean
     readonly registry: Registry
   },
 ): void {
-  const { eventStore, readModel, customers, isOverloaded, registry } = options
+  const { eventStore, readModel, customers, isFenced, isOverloaded, registry } = options
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/metrics', async (_, reply) => reply.type(registry.contentType).send(await registry.metrics()))
 
@@ -34,7 +35,7 @@ export function serveProbes(
     // does not replace one that works.
     if (reached) hasReached = true
     const [isAlone, overloaded] = [customers.isAlone(), isOverloaded()]
-    const fenced = customers.isFenced()
+    const fenced = isFenced()
     const answers = reached || (hasReached && readable && writable && !fenced)
     const ready = answers && !isAlone && !overloaded
     return reply.code(ready ? 200 : 503).send({

@@ -41,6 +41,9 @@ async function project(t: Test, configuration: ReturnType<typeof loadConfigurati
 const readsFromDocuments = async ({ app }: SubgraphFixture) =>
   Number(/^customer_reads_total{source="read-model"} (\d+)$/m.exec((await app.inject('/metrics')).body)?.[1])
 
+const readiness = async (app: SubgraphFixture['app']): Promise<{ readonly degraded: boolean }> =>
+  (await app.inject('/readyz')).json()
+
 /** Once the event store answers again. */
 const untilBack = <T>(work: () => Promise<T>) => untilDone('the event store is back', work)
 
@@ -117,7 +120,7 @@ for (const kind of Object.keys(readModels)) {
     async (t) => {
       const { folder, server, env, configuration } = await startService(t, kind)
       const projection = await project(t, configuration)
-      const { send } = await startSubgraph(t, { folder, env, projection: false })
+      const { app, send } = await startSubgraph(t, { folder, env, projection: false })
       const backup = backUp(server)
       const lost = await register(send, 'Bea')
       await rename(send, lost.token, 'Moe')
@@ -130,10 +133,17 @@ for (const kind of Object.keys(readModels)) {
       t.match((await whoAmI(send, later.token)).data.customer, { firstname: 'Eve', email: later.email })
       const fresh = await startSubgraph(t, { folder, env, projection: false })
       t.match((await whoAmI(fresh.send, later.token)).data.customer, { firstname: 'Eve' }, 'one that starts now')
+      for (const each of [app, fresh.app]) {
+        t.match(await readiness(each), { ready: true, degraded: true }, 'the documents are not used')
+        t.match((await each.inject('/metrics')).body, /^read_model_fenced 1$/m)
+      }
 
       const again = await project(t, configuration)
       await again.caughtUp()
       t.match(await again.readModel.documents([later.id]), [{ firstname: 'Eve', email: later.email, revision: 0 }])
+      for (const each of [app, fresh.app]) {
+        await until('they are used again', async () => (await readiness(each)).degraded === false)
+      }
     },
   )
 }
