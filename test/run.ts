@@ -6,15 +6,15 @@
  * costs a file that starts the service as much as its tests.
  */
 import { existsSync, readdirSync, statfsSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { PassThrough } from 'node:stream'
 import t from 'tap'
 import { ALL_PORTS } from './support/ports.ts'
 
-/** More than the two cores that it is made for: some files wait most of their time. */
-const JOBS = 5
+/** More than there are cores: some files wait most of their time. */
+const JOBS = Math.max(6, Math.round(2.5 * availableParallelism()))
 /**
  * What takes longest begins first, so that none is left alone at the end; those that wait beside those that work. A file has a
  * process of its own; a folder stands for the processes of its other files.
@@ -30,6 +30,7 @@ const LONG = [
   'test/bench.test.ts',
   'test/restore/keys.test.ts',
   'test/history/history.test.ts',
+  'test/projections/group.test.ts',
   'test/graph/fence.test.ts',
   'test/graph/crash-ends.test.ts',
   'test/graph/crash.test.ts',
@@ -40,6 +41,9 @@ const LONG = [
   'test/start.test.ts',
   'test/eventstore/kurrentdb/event-store.test.ts',
   'test/graph/tracing.test.ts',
+  'test/projections/process.test.ts',
+  'test/eventstore/kurrentdb/cluster.test.ts',
+  'test/projections/redis/loss.test.ts',
   'test/import/again.test.ts',
   'test/gateway/load.test.ts',
 ]
@@ -51,13 +55,9 @@ const LONG = [
 const ALONE = [
   'test/error-codes.test.ts',
   'test/eventstore/encryption/key-fingerprints.test.ts',
-  'test/eventstore/kurrentdb/cluster.test.ts',
   'test/eventstore/sqlite/files.test.ts',
   'test/eventstore/sqlite/shared-file.test.ts',
   'test/gateway/supergraph-swap.test.ts',
-  'test/projections/group.test.ts',
-  'test/projections/process.test.ts',
-  'test/projections/redis/loss.test.ts',
   'test/projections/worker.test.ts',
   'test/subgraph/limits.test.ts',
 ]
