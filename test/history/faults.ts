@@ -74,7 +74,8 @@ export function fileFaults(server: RedisServer): Faults {
       await harm(server, 'SAVE')
       await delay(300)
       await server.kill()
-      await during(Promise.resolve(), hold, () => server.start())
+      // It does not start while another fault has a folder in the snapshot's place.
+      await during(Promise.resolve(), hold, () => untilDone('Redis is up again', () => server.start()))
     },
     /** A folder in the snapshot's place: MISCONF. */
     async 'snapshots fail'(hold) {
