@@ -17,40 +17,44 @@ import { ALL_PORTS } from './support/ports.ts'
 const JOBS = Math.max(6, Math.round(2.5 * availableParallelism()))
 /**
  * What takes longest begins first, so that none is left alone at the end; those that wait beside those that work. A file has a
- * process of its own; a folder stands for the processes of its other files.
+ * process of its own; a folder stands for the process of its other files.
  */
 const LONG = [
   'test/deploy/monitoring.test.ts',
   'test/faults/cluster.test.ts',
   'test/faults/faults.test.ts',
+  'test/gateway',
   'test/projections/rebuild.test.ts',
   'test/console',
   'test/bench-scale.test.ts',
   'test/deploy',
+  'test/projections',
+  'test/graph',
+  'test/audit',
   'test/bench.test.ts',
-  'test/restore/keys.test.ts',
   'test/history/history.test.ts',
-  'test/projections/group.test.ts',
-  'test/graph/fence.test.ts',
-  'test/graph/crash-ends.test.ts',
   'test/graph/crash.test.ts',
-  'test/gateway/editor.test.ts',
+  'test/graph/fence.test.ts',
+  'test/projections/group.test.ts',
+  'test/restore',
   'test/audit/erase.test.ts',
-  'test/gateway/oracle.test.ts',
-  'test/projections/redis/read-model.test.ts',
   'test/start.test.ts',
-  'test/eventstore/kurrentdb/event-store.test.ts',
-  'test/graph/tracing.test.ts',
+  'test/magento',
+  'test/eventstore',
+  'test/projections/redis/read-model.test.ts',
+  'test/mail',
+  'test/import',
+  'test/subgraph',
+  'test/gateway/oracle.test.ts',
+  'test/gateway/load.test.ts',
   'test/projections/process.test.ts',
   'test/eventstore/kurrentdb/cluster.test.ts',
   'test/projections/redis/loss.test.ts',
-  'test/import/again.test.ts',
-  'test/gateway/load.test.ts',
 ]
 /**
  * These have a process of their own, because they change something that belongs to the process (its environment, its
- * listeners, how many tests run at once) or measure it. Others share one: loading the service and its
- * libraries costs as much as most files' tests.
+ * listeners, how many tests run at once) or measure it. The others of a part of the program share one: loading the service
+ * and its libraries, and compiling them, costs as much as most files' tests.
  */
 const ALONE = [
   'test/error-codes.test.ts',
@@ -61,16 +65,20 @@ const ALONE = [
   'test/projections/worker.test.ts',
   'test/subgraph/limits.test.ts',
 ]
-/** So that the tests are spread over the jobs. */
-const FILES_PER_PROCESS = 9
+/** Parts of the program with fewer share a process. */
+const FEW_FILES = 5
+/** More keep so much in memory that it costs more than it saves, and leave jobs without work at the end. */
+const MOST_FILES = 18
 /** Of a process, for what no test's own limit finds (see `support/run-files.ts`): files that are only slow are not to be ended by it. */
 const PROCESS_SECONDS = process.env.TEST_EVENTSTORE_SERVER ? 3_600 : 1_800
 
 /** Those with a process of their own that are not long come last: they fill the gaps. */
 function placeOf([first = '', ...more]: readonly string[]): number {
-  const long = LONG.findIndex((name) => [first, ...more].some((file) => file === name || file.startsWith(`${name}/`)))
-  if (long >= 0) return long
-  return ALONE.includes(first) ? LONG.length + 1 : LONG.length
+  const place = LONG.indexOf(first)
+  if (place >= 0) return place
+  if (ALONE.includes(first)) return LONG.length + 1
+  const folder = LONG.findIndex((name) => [first, ...more].some((file) => file.startsWith(`${name}/`)))
+  return folder >= 0 ? folder : LONG.length
 }
 
 /** `test/gateway` of `test/gateway/oracle/x.test.ts`. */
@@ -79,18 +87,17 @@ const partOf = (file: string) => dirname(file).split('/').slice(0, 2).join('/')
 /** The files of each process: those of one part of the program, or of several parts that have few. */
 function processesOf(files: readonly string[]): string[][] {
   const isAlone = (file: string) => ALONE.includes(file) || LONG.includes(file)
-  const alone = files.filter(isAlone)
+  const alone = files.filter(isAlone).map((file) => [file])
   const shared = files.filter((file) => !isAlone(file))
   const parts = Object.values(Object.groupBy(shared, partOf)).map((part) => part ?? [])
-  const large = parts.filter((part) => part.length > FILES_PER_PROCESS / 2)
-  const small = parts.filter((part) => part.length <= FILES_PER_PROCESS / 2).flat()
-  const processes = [...alone.map((file) => [file]), ...large.flatMap(deal), ...deal(small)]
-  return processes.toSorted((a, b) => placeOf(a) - placeOf(b))
+  const few = parts.filter((part) => part.length < FEW_FILES).flat()
+  const many = parts.filter((part) => part.length >= FEW_FILES)
+  return [...alone, ...[...many, few].flatMap(deal)].toSorted((a, b) => placeOf(a) - placeOf(b))
 }
 
 /** Spread over as few processes as hold them. Like cards: neighbours by name often test the same thing, and take as long. */
 function deal(files: readonly string[]): string[][] {
-  const processes = Math.ceil(files.length / FILES_PER_PROCESS)
+  const processes = Math.ceil(files.length / MOST_FILES)
   return Array.from({ length: processes }, (_, first) => files.filter((_, index) => index % processes === first))
 }
 
