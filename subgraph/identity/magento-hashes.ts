@@ -29,10 +29,26 @@ type Step = 'md5' | 'sha256' | { readonly length: number; readonly passes: numbe
 const BCRYPT = /^(\$2[abxy]\$(\d\d)\$[./A-Za-z0-9]{53})(?::\d*)*$/
 /** A higher cost would let one sign-in keep a core busy for seconds. */
 const MOST_BCRYPT_COST = 14
+/**
+ * What an import accepts is less, because a wrong password costs the work of each kind of hash that the store holds: PHP's
+ * default cost of bcrypt, sodium's MEMLIMIT_MODERATE, and eight times what Magento's argon2id reads and writes.
+ */
+const IMPORTED = { bcryptCost: 12, bytes: 268_435_456, bytesOfAllPasses: 1_073_741_824, steps: 8 }
 
-/** Whether the text is a hash that {@link verifyMagentoPassword} can check. */
-export function isMagentoHash(text: string): boolean {
-  return bcryptOf(text) !== undefined || parse(text) !== undefined
+/** Why an import does not accept the text as a password's hash; undefined if it does. */
+export function faultOfMagentoHash(text: string): string | undefined {
+  const cost = bcryptCost(text)
+  const steps = parse(text)?.steps
+  if (cost === undefined && steps === undefined) return "is not in one of Magento's formats"
+  const costly = steps?.filter((step) => typeof step !== 'string') ?? []
+  const isAccepted =
+    (cost ?? 0) <= IMPORTED.bcryptCost &&
+    (steps?.length ?? 0) <= IMPORTED.steps &&
+    costly.every(({ bytes }) => bytes <= IMPORTED.bytes) &&
+    costly.reduce((sum, { bytes, passes }) => sum + bytes * passes, 0) <= IMPORTED.bytesOfAllPasses
+  return isAccepted
+    ? undefined
+    : 'would make every wrong sign-in slow: it may have a cost of 12 (bcrypt), 256 MiB and 1 GiB in all passes (argon2id), and 8 versions'
 }
 
 /**

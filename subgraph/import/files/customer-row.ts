@@ -5,7 +5,7 @@ import type { CustomAttribute, Store } from '../../../schema/store.ts'
 import type { GuestStatus } from '../../domain/customer.ts'
 import { parseDate, parseDateTime } from '../../domain/date.ts'
 import { MAX_TEXT } from '../../domain/text.ts'
-import { isMagentoHash } from '../../identity/magento-hashes.ts'
+import { faultOfMagentoHash } from '../../identity/magento-hashes.ts'
 import { RejectedRow } from '../errors.ts'
 import type { Row } from './csv.ts'
 import { idOf, isSet, moment, text } from './fields.ts'
@@ -46,9 +46,8 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
   const hasIds = CUSTOMER_ID_COLUMNS.some((column) => column in fields)
   if (hasIds && id === undefined) throw new RejectedRow('entity_id is missing while other rows have one')
   const passwordHash = text(fields, 'password_hash') ?? undefined
-  if (passwordHash !== undefined && !isMagentoHash(passwordHash)) {
-    throw new RejectedRow("password_hash is not in one of Magento's formats")
-  }
+  const fault = passwordHash === undefined ? undefined : faultOfMagentoHash(passwordHash)
+  if (fault !== undefined) throw new RejectedRow(`password_hash ${fault}`)
   const dob = text(fields, 'dob')
   const date = dob === null || dob.startsWith('0000') ? null : parseDate(dob)
   if (date === undefined) throw new RejectedRow('dob is not a date')

@@ -16,7 +16,8 @@ function open(t: Test, url: string): ReadModel {
 }
 
 async function fill(readModel: ReadModel, ids: readonly number[]): Promise<void> {
-  await readModel.setCheckpoint(aCheckpoint(1n), null)
+  // The first write seals each of a cluster's 16,384 slots, which may take longer than a call may.
+  await untilDone('it takes writes', () => readModel.setCheckpoint(aCheckpoint(1n), null))
   await readModel.put(ids.map((id) => ({ document: aDocument(id, id), expected: -1 })))
   for (const id of ids) await readModel.acknowledge(id, id)
   await readModel.get([1])
