@@ -37,6 +37,14 @@ export function serverFaults(server: () => RedisServer | Promise<RedisServer>): 
       const node = await server()
       await during(harm(node, 'CONFIG', 'SET', name, bad), hold, () => mend(node, 'CONFIG', 'SET', name, good))
     }
+  const permission =
+    (taken: string): Fault =>
+    async (hold) => {
+      const node = await server()
+      await during(harm(node, 'ACL', 'SETUSER', 'default', taken), hold, () =>
+        mend(node, 'ACL', 'SETUSER', 'default', '+@all'),
+      )
+    }
   return {
     'maxmemory is reached': setting('maxmemory', '1', '0'),
     'too few replicas': setting('min-replicas-to-write', '7', '0'),
@@ -54,6 +62,9 @@ export function serverFaults(server: () => RedisServer | Promise<RedisServer>): 
       await flicker
       await mend(node, 'CONFIG', 'SET', 'maxmemory', '0')
     },
+    'the user may not write': permission('-@write'),
+    'the user may not read': permission('-@read'),
+    'the user may not run scripts': permission('-@scripting'),
     async 'Redis stands still'(hold) {
       const node = await server()
       node.freeze()
