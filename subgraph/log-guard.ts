@@ -4,7 +4,7 @@
  * backup). In such a log customer ids are assigned again, so the documents stored under them belong to other people.
  *
  * Calls to the event store wait for the comparison, so nothing is appended while documents of another log are visible.
- * The cost is a few reads at start and at each reconnect, and otherwise one boolean check. While the event store is
+ * The cost is a few reads at start and at each reconnect, one of the read model each second, and otherwise one boolean check. While the event store is
  * unavailable, queries are still answered from the documents. Documents of another log are hidden from queries on all
  * instances at once, and the projection clears the read model.
  */
@@ -12,7 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type EventPlace, holdsEvent } from '../eventstore/event-place.ts'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { provenanceOf } from '../projections/provenance.ts'
-import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
+import { type Checkpoint, type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { Log } from '../runtime/log.ts'
 import { within } from '../runtime/time-limits.ts'
 
@@ -29,6 +29,8 @@ export interface LogGuard {
 const RETRY_MS = 250
 /** How often a read model of another log is compared again: the projection may have filled it from this one. */
 const FOREIGN_MS = 1_000
+/** How often it is asked which log its documents are of: the projection of another service may fill it. */
+const ORIGIN_MS = 1_000
 /** How long a call to the event store waits for the comparison. A node that has to catch up takes longer. */
 const WAIT_MS = 4_000
 
@@ -54,6 +56,8 @@ export function guardLog(options: {
   let isUnknown = false
   /** It is another log's, as of the last comparison. Whoever fills it for that log may show it again. */
   let isForeign = false
+  /** The first event of this log, once the documents were found to be of it. */
+  let origin: string | undefined
   /** How often the connection was lost; a comparison from before the last loss does not count. */
   let losses = 0
   let comparing: Promise<void> | undefined
@@ -78,7 +82,9 @@ export function guardLog(options: {
     const own = anchor()
     if (own && !(await holdsEvent(eventStore, own))) onReplaced()
     try {
-      const isOurs = await isReadModelOfLog(eventStore, readModel)
+      const checkpoint = await liveCheckpoint(readModel)
+      const isOurs = (await provenanceOf(eventStore, { checkpoint, newest: await readModel.newest() })) !== 'other log'
+      if (isOurs) origin = firstEventOf(checkpoint)
       // Once: a projection of the other log would have to fill it again each time.
       if (!isOurs && !isForeign) {
         await readModel.distrust()
@@ -110,6 +116,15 @@ export function guardLog(options: {
     retrying = false
   }
 
+  async function checkOrigin(): Promise<void> {
+    if (retrying || isDoubtful) return
+    const found = firstEventOf(await liveCheckpoint(readModel))
+    if (found === undefined || found === origin) return
+    isUnknown = true
+    await retry()
+  }
+  const checking = setInterval(() => void checkOrigin().catch(() => {}), ORIGIN_MS).unref()
+
   /** Whether the documents are known to come from this log. */
   const isOfThisLog = () => !isUnknown && !isForeign
 
@@ -137,6 +152,7 @@ export function guardLog(options: {
     mayReadDocuments: () => (isBegun ? isOfThisLog() : first.then(isOfThisLog)),
     close() {
       stopping.abort()
+      clearInterval(checking)
       unlisten?.()
     },
   }
@@ -163,11 +179,7 @@ function awaiting(eventStore: EventStore, isDoubtful: () => boolean, compare: ()
   }
 }
 
-/**
- * Whether the documents of the live generation come from this log. It only reads.
- * @throws EventStoreUnavailable | ReadModelUnavailable
- */
-async function isReadModelOfLog(eventStore: EventStore, readModel: ReadModel): Promise<boolean> {
-  const checkpoint = (await readModel.generations()).find(({ live }) => live)?.checkpoint ?? null
-  return (await provenanceOf(eventStore, { checkpoint, newest: await readModel.newest() })) !== 'other log'
-}
+const liveCheckpoint = async (readModel: ReadModel): Promise<Checkpoint | null> =>
+  (await readModel.generations()).find(({ live }) => live)?.checkpoint ?? null
+
+const firstEventOf = (checkpoint: Checkpoint | null): string | undefined => checkpoint?.origin.split('/')[0]

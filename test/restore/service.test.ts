@@ -177,3 +177,31 @@ t.test(
     t.equal((await whoAmI(one.send, later.token)).data.customer.lastname, 'Toe')
   },
 )
+
+t.test('the projection of another service, with another log, is given the read model', async (t) => {
+  const [folder, other] = [await temporaryFolder(t), await temporaryFolder(t)]
+  const env = { READMODEL_URL: environment(folder).READMODEL_URL as string }
+  const { app, send } = await startSubgraph(t, { folder, env, projection: false })
+  const ours = await project(t, loadConfiguration(environment(folder)))
+  const ann = await register(send, 'Ann')
+  await ours.caughtUp()
+  t.match((await whoAmI(send, ann.token)).data.customer, { firstname: 'Ann' })
+  await ours.stop()
+
+  const theirs = await startSubgraph(t, { folder: other, projection: false })
+  const bea = await register(theirs.send, 'Bea')
+  t.equal(bea.id, ann.id)
+  const wrong = await project(t, loadConfiguration({ ...environment(other), ...env }))
+  await wrong.caughtUp()
+  t.match(await wrong.readModel.documents([bea.id]), [{ firstname: 'Bea' }])
+  await until('it is noticed', async () => (await readiness(app)).degraded)
+  t.match((await whoAmI(send, ann.token)).data.customer, { firstname: 'Ann' }, 'folded')
+  await rename(send, ann.token, 'Moe')
+  t.match((await whoAmI(send, ann.token)).data.customer, { firstname: 'Ann', lastname: 'Moe' })
+  await wrong.stop()
+
+  const again = await project(t, loadConfiguration(environment(folder)))
+  await again.caughtUp()
+  await until('the documents are used again', async () => !(await readiness(app)).degraded)
+  t.match((await whoAmI(send, ann.token)).data.customer, { firstname: 'Ann', lastname: 'Moe' })
+})
