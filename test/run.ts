@@ -13,8 +13,8 @@ import { PassThrough } from 'node:stream'
 import t from 'tap'
 import { ALL_PORTS } from './support/ports.ts'
 
-/** More than there are cores: some files wait most of their time. */
-const JOBS = Math.max(5, Math.round(2.5 * availableParallelism()))
+/** More than there are cores, because some files wait most of their time; not so many that memory runs out. */
+const JOBS = Math.min(12, Math.max(5, Math.round(2.5 * availableParallelism())))
 /**
  * What takes longest begins first, so that none is left alone at the end; those that wait beside those that work. A file has a
  * process of its own; a folder stands for the process of its other files.
