@@ -5,7 +5,7 @@
  * there test/subgraph/identity.test.ts compares hashes to their definition.
  */
 const crypto = require('node:crypto')
-const { syncBuiltinESMExports } = require('node:module')
+const { flushCompileCache, syncBuiltinESMExports } = require('node:module')
 
 /** As in subgraph/identity/passwords.ts. */
 const isOwn = ({ memory, passes, parallelism }) => memory === 19_456 && passes === 2 && parallelism === 1
@@ -16,3 +16,7 @@ if (process.env.TEST_REAL_PASSWORDS === undefined) {
     argon2(algorithm, isOwn(parameters) ? { ...parameters, memory: 8, passes: 1 } : parameters, callback)
   syncBuiltinESMExports()
 }
+
+/** What the process has compiled by then is for the others, too. It is written at the end otherwise, and most are killed. */
+const FLUSH_MS = 2_000
+if (flushCompileCache) setTimeout(flushCompileCache, FLUSH_MS).unref()
