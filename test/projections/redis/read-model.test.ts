@@ -1,6 +1,6 @@
 /** The Redis read model: the contract on a server and on a cluster, and what only a server can get wrong. */
 import '../../support/needs-redis.ts'
-import { readdir, readFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type ReadModel, ReadModelUnavailable } from '../../../projections/read-model.ts'
@@ -394,6 +394,7 @@ t.test(
       )
       return contents.filter((content) => content.includes(text)).length
     }
+    const manifest = () => readFile(join(both.folder, 'appendonlydir', 'appendonly.aof.manifest'), 'utf8')
     const readModel = open(t, both.url)
     await readModel.put([{ document: aDocument(1, 0, { lastname: 'Quuxington' }), expected: -1 }])
     await both.command('save')
@@ -414,6 +415,21 @@ t.test(
     await readModel.scrub()
     t.equal(await readModel.isScrubPending(), false)
 
+    // Files that can't be written now are still owed: first the log, then the snapshot.
+    const sequence = Number(/^file appendonly\.aof\.(\d+)\.base/m.exec(await manifest())?.[1])
+    await both.command('CONFIG', 'SET', 'stop-writes-on-bgsave-error', 'no')
+    const inTheWay = [`appendonlydir/appendonly.aof.${sequence + 1}.base.rdb`, 'dump.rdb']
+    for (const path of inTheWay.map((name) => join(both.folder, name))) {
+      await rm(path, { force: true })
+      await mkdir(join(path, 'in the way'), { recursive: true })
+      await readModel.requestScrub()
+      await t.rejects(readModel.scrub(), ReadModelUnavailable, path)
+      t.equal(await readModel.isScrubPending(), true)
+      await rm(path, { recursive: true })
+      await readModel.scrub()
+      t.equal(await readModel.isScrubPending(), false)
+    }
+
     await open(t, none.url).scrub()
     t.same(await readdir(none.folder), [])
     // Somebody has had a snapshot made.
@@ -421,7 +437,9 @@ t.test(
     await unsaved.put([{ document: aDocument(1, 0, { lastname: 'Quuxington' }), expected: -1 }])
     await none.command('config', 'set', 'rdbcompression', 'no')
     await none.command('save')
-    await unsaved.put([{ document: aDocument(1, 1), expected: 0 }])
+    await none.stop()
+    await none.start() // from here on it counts no snapshots of before
+    await untilAvailable(() => unsaved.put([{ document: aDocument(1, 1), expected: 0 }]))
     t.equal(await found(none, 'Quuxington'), 1)
     await unsaved.scrub()
     t.equal(await found(none, 'Quuxington'), 0)
