@@ -8,6 +8,7 @@ import { hasKeys, keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { type EventPlace, laterPlace, placeOf } from '../../eventstore/event-place.ts'
 import { comparePositions, type EventStore, EventStoreUnavailable, type RecordedEvent } from '../../eventstore/port.ts'
 import { inBatches } from '../../runtime/in-batches.ts'
+import type { Log } from '../../runtime/log.ts'
 import { streamOf } from '../../schema/streams.ts'
 import { absentCustomer, type CustomerDocument, isRegistered } from '../customer.ts'
 import { documentSize } from '../document-size.ts'
@@ -55,6 +56,8 @@ interface ApplierOptions {
   readonly onFailure: (failure: Failure) => void
   /** See parking.ts. */
   readonly patienceMs?: number
+  /** See scrubbing.ts. */
+  readonly log?: Log
 }
 
 /** A document to write, and the memory that it takes. */
@@ -170,14 +173,14 @@ function createStoring(
 }
 
 export function createApplier(options: ApplierOptions): Applier {
-  const { eventStore, readModel, onFailure } = options
+  const { eventStore, readModel, onFailure, log } = options
   /**
    * The documents that this applier stored last, which saves reading them. If another one was faster, the
    * compare-and-set fails.
    */
   const stored = new LRUCache<number, CustomerDocument>({ maxSize: CACHED_BYTES })
   const parking = createParking(readModel, onFailure, options.patienceMs)
-  const scrubbing = createScrubbing(readModel)
+  const scrubbing = createScrubbing(readModel, log)
   const store = createStoring(options, parking, scrubbing, stored)
   let folded = nothing()
 

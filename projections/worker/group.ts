@@ -53,7 +53,7 @@ export type GroupProjectionOptions = ProjectionOptions & {
 export function startGroupProjection(options: GroupProjectionOptions): GroupProjection {
   const { eventStore, readModel, group, log = SILENT, observer, batchSize = 500 } = options
   const groups = eventStore.persistentSubscriptions
-  const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options) })
+  const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options), log })
   const stopping = new AbortController()
   const { signal } = stopping
   let subscription: GroupSubscription | undefined

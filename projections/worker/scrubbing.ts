@@ -2,6 +2,7 @@
  * Schedules the rewrite of the read model's files, so that nothing of deleted customers is left in them: soon after a
  * deletion, but with long pauses in between. A pending scrub stays pending until some process has done it.
  */
+import { type Log, SILENT } from '../../runtime/log.ts'
 import type { ReadModel } from '../read-model.ts'
 
 /** How long after a deletion the files are rewritten. */
@@ -21,10 +22,12 @@ export interface Scrubbing {
   checkOwed(): Promise<void>
 }
 
-export function createScrubbing(readModel: ReadModel): Scrubbing {
+/** @param log told when rewrites begin to fail, and when one succeeds again */
+export function createScrubbing(readModel: ReadModel, log: Log = SILENT): Scrubbing {
   /** No rewrite begins before this time (performance.now). */
   let restsUntil = 0
   let isScrubDue = false
+  let hasFailed = false
   /** When it last checked for a pending scrub (performance.now). */
   let checkedAt = Number.NEGATIVE_INFINITY
 
@@ -34,6 +37,17 @@ export function createScrubbing(readModel: ReadModel): Scrubbing {
     checkedAt = performance.now()
   }
 
+  function report(failure: Error | undefined): void {
+    if (failure && !hasFailed) {
+      const reason = failure.message
+      log.warn(
+        { reason },
+        'the files of the read model are not rewritten: erased data may still be in them; it retries',
+      )
+    } else if (!failure && hasFailed) log.info({}, 'the files of the read model are rewritten again')
+    hasFailed = failure !== undefined
+  }
+
   function schedule(wait = AFTER_MS): void {
     if (isScrubDue) return
     isScrubDue = true
@@ -41,12 +55,13 @@ export function createScrubbing(readModel: ReadModel): Scrubbing {
       async () => {
         isScrubDue = false // what comes now may come too late for this one
         const started = performance.now()
-        const isDone = await readModel.scrub().then(
-          () => true,
-          () => false,
+        const failure = await readModel.scrub().then(
+          () => undefined,
+          (error: Error) => error,
         )
+        report(failure)
         restsUntil = performance.now() + REST * (performance.now() - started)
-        if (!isDone) schedule(Math.min(2 * wait, CHECK_MS)) // it stays pending until then
+        if (failure) schedule(Math.min(2 * wait, CHECK_MS)) // it stays pending until then
       },
       Math.max(wait, restsUntil - performance.now()),
     ).unref()

@@ -86,7 +86,7 @@ export function reportFailures({ log = SILENT, observer }: ProjectionOptions): (
  */
 export function startProjection(options: ProjectionOptions): Projection {
   const { eventStore, readModel, log = SILENT, observer, batchSize = 500, writeAfter = 10_000 } = options
-  const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options) })
+  const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options), log })
   const stopping = new AbortController()
   let subscription: Subscription | undefined
   const arrivals = createArrivals()

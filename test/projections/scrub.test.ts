@@ -82,6 +82,10 @@ t.test(
   async (t) => {
     const { eventStore, readModel } = await openStores(t)
     const calls: string[] = []
+    const lines: string[] = []
+    const write = (level: string) => (details: object, message: string) =>
+      void lines.push(`${level}: ${message} ${JSON.stringify(details)}`)
+    const log = { info: write('info'), warn: write('warn'), error: write('error') }
     let failures = 1
     const watched: ReadModel = {
       ...readModel,
@@ -99,7 +103,7 @@ t.test(
         await readModel.scrub()
       },
     }
-    const applier = createApplier({ eventStore, readModel: watched, onFailure: ({ error }) => t.fail(`${error}`) })
+    const applier = createApplier({ eventStore, readModel: watched, onFailure: ({ error }) => t.fail(`${error}`), log })
     const longAgo = new Date('2020-01-01T00:00:00Z')
     const event = (revision: number, event: CustomerEvent) => {
       const id = crypto.randomUUID()
@@ -121,6 +125,11 @@ t.test(
     t.same(calls, ['put registered', 'owe', 'put deleted'])
     await until('it was tried again', () => calls.filter((call) => call === 'scrub').length === 2)
     await until('nothing is owed', async () => !(await readModel.isScrubPending()))
+    await until('both are logged', () => lines.length === 2)
+    t.match(lines, [
+      /^warn: .* not rewritten: erased data may still be in them; it retries {"reason":"away"}$/,
+      /^info: .* rewritten again/,
+    ])
   },
 )
 
