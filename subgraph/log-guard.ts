@@ -116,14 +116,17 @@ export function guardLog(options: {
     retrying = false
   }
 
+  let isChecking = false
   async function checkOrigin(): Promise<void> {
-    if (retrying || isDoubtful) return
-    const found = firstEventOf(await liveCheckpoint(readModel))
+    if (isChecking || retrying || isDoubtful) return
+    isChecking = true
+    const found = await readModel.getCheckpoint().then(firstEventOf, () => undefined)
+    isChecking = false
     if (found === undefined || found === origin) return
     isUnknown = true
-    await retry()
+    void retry()
   }
-  const checking = setInterval(() => void checkOrigin().catch(() => {}), ORIGIN_MS).unref()
+  const checking = setInterval(checkOrigin, ORIGIN_MS).unref()
 
   /** Whether the documents are known to come from this log. */
   const isOfThisLog = () => !isUnknown && !isForeign
