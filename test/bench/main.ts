@@ -54,10 +54,10 @@ const CONFIG = {
 } as const
 const { values, positionals } = readArguments(CONFIG, USAGE)
 const rounds = positive('rounds', values.rounds)
-const seconds = Number(values.seconds ?? (values.quick ? 1 : 3))
-const warmUp = Number(values['warm-up'] ?? seconds)
-const connections = values.connections === undefined ? {} : { connections: Number(values.connections) }
-const events = Number(values.events ?? (values.quick ? 20_000 : 200_000))
+const seconds = positive('seconds', values.seconds ?? (values.quick ? '1' : '3'))
+const warmUp = positive('warm-up', values['warm-up'] ?? String(seconds))
+const connections = values.connections === undefined ? {} : { connections: positive('connections', values.connections) }
+const events = positive('events', values.events ?? (values.quick ? '20000' : '200000'))
 const peers = [...Object.keys(gatewayBenches), ...Object.keys(gatewayFigures)]
 const benches = [...Object.keys(requestBenches), ...Object.keys(throughputBenches), ...peers]
 const SIGN_IN = 'sign-in'
