@@ -48,7 +48,7 @@ export function faultOfMagentoHash(text: string): string | undefined {
     costly.reduce((sum, { bytes, passes }) => sum + bytes * passes, 0) <= IMPORTED.bytesOfAllPasses
   return isAccepted
     ? undefined
-    : 'would make every wrong sign-in slow: it may have a cost of 12 (bcrypt), 256 MiB and 1 GiB in all passes (argon2id), and 8 versions'
+    : 'would make every wrong sign-in slow; accepted are at most a cost of 12 (bcrypt), 256 MiB and 1 GiB in all passes (Argon2id), and 8 versions'
 }
 
 /**
