@@ -98,8 +98,8 @@ function createCall(internals: CallInternals, requiresLeader: boolean): BatchApp
   return {
     async append(stream, events, expected, until) {
       const correlationId = crypto.randomUUID()
-      const left = until - performance.now()
-      const frames = encodeAppend(correlationId, stream, events, expected, Date.now() + left)
+      const left = Math.max(until - performance.now(), 0)
+      const frames = encodeAppend(correlationId, stream, events, expected, left)
       opening ??= open().catch((error) => {
         opening = undefined
         throw error
