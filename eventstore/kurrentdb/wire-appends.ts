@@ -30,8 +30,7 @@ interface Proposed {
 
 /**
  * The messages of an append (`streams.BatchAppendReq`). A large one has several.
- * @param limit milliseconds from the time at which the server gets it: it writes nothing after them. Not a time of day,
- * because the server's clock may show another one
+ * @param deadline milliseconds since the epoch: the server writes nothing after it
  * @throws AppendTooLarge for an event that no server accepts
  */
 export function encodeAppend(
@@ -39,7 +38,7 @@ export function encodeAppend(
   stream: string,
   events: readonly NewEvent[],
   expected: ExpectedRevision,
-  limit: number,
+  deadline: number,
 ): Buffer[] {
   const frames: Proposed[][] = [[]]
   let room = FRAME
@@ -55,7 +54,7 @@ export function encodeAppend(
     frames.at(-1)?.push(each)
   }
   return frames.map((proposed, index) => {
-    const options = index === 0 ? optionsOf(stream, expected, limit) : undefined
+    const options = index === 0 ? optionsOf(stream, expected, deadline) : undefined
     return encodeFrame(correlationId, options, proposed, index === frames.length - 1)
   })
 }
@@ -87,20 +86,20 @@ const TYPE = 'type'
 const entrySize = (key: string, length: number) => sizedField(key.length) + sizedField(length)
 
 /** `BatchAppendReq.Options` */
-function optionsOf(stream: string, expected: ExpectedRevision, limit: number): Buffer {
+function optionsOf(stream: string, expected: ExpectedRevision, deadline: number): Buffer {
   const name = Buffer.byteLength(stream)
-  // The name, and room for the rest: an expected revision of at most 9 bytes, a duration of at most 15.
+  // The name, and room for the rest: an expected revision of at most 9 bytes, a timestamp of at most 15.
   const writer = new Writer(Buffer.allocUnsafe(sizedField(sizedField(name)) + 32))
   writer.sized(1, sizedField(name))
   writer.content(3, stream, name)
   if (typeof expected === 'number') writer.varint(2, expected)
   else writer.sized(EXPECTED[expected], 0)
-  const seconds = Math.floor(limit / 1000)
-  const nanoseconds = Math.floor(limit % 1000) * 1_000_000
-  const duration = new Writer(Buffer.allocUnsafe(16))
-  duration.varint(1, seconds)
-  duration.varint(2, nanoseconds)
-  writer.content(7, duration.bytes.subarray(0, duration.at), duration.at)
+  const seconds = Math.floor(deadline / 1000)
+  const nanoseconds = Math.floor(deadline % 1000) * 1_000_000
+  const timestamp = new Writer(Buffer.allocUnsafe(16))
+  timestamp.varint(1, seconds)
+  timestamp.varint(2, nanoseconds)
+  writer.content(6, timestamp.bytes.subarray(0, timestamp.at), timestamp.at)
   return writer.bytes.subarray(0, writer.at)
 }
 
