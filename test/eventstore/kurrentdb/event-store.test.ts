@@ -132,6 +132,15 @@ t.test('18, 21: an append whose answer is lost is repeated if that is safe, and 
   }
 })
 
+t.test('23: an append is written whatever the time is at the server', async (t) => {
+  const { store } = await aServer(t)
+  const { now } = Date
+  for (const [index, offset] of [-3_600_000, 3_600_000].entries()) {
+    t.intercept(Date, 'now', { value: () => now() + offset, configurable: true })
+    t.equal((await store.append('a', someEvents(1), { expected: 'any' })).revision, index, `it is ${-offset} ms ahead`)
+  }
+})
+
 t.test(
   '24, 32: events larger than an append can be, and malformed JSON, are read',
   builtIn("it writes past the server's limits"),
