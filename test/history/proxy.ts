@@ -14,6 +14,8 @@ export interface TcpProxy {
   hang(on: boolean): void
   /** It hangs once clients have sent so many bytes more. */
   hangAfter(bytes: number): void
+  /** What the server sends arrives so much later. */
+  lag(milliseconds: number): void
 }
 
 export async function startProxy(t: Test, target: number): Promise<TcpProxy> {
@@ -21,6 +23,7 @@ export async function startProxy(t: Test, target: number): Promise<TcpProxy> {
   let isCut = false
   let isHanging = false
   let left = Number.POSITIVE_INFINITY
+  let lagMs = 0
   const sockets = new Set<Socket>()
   const server = createServer((client) => {
     if (isCut) return void client.destroy()
@@ -31,8 +34,9 @@ export async function startProxy(t: Test, target: number): Promise<TcpProxy> {
     ] as const) {
       sockets.add(from)
       from.on('data', (chunk) => {
+        if (from === upstream && lagMs > 0) return void setTimeout(() => to.write(chunk), lagMs)
         to.write(chunk)
-        if (from !== client) return
+        if (from === upstream) return
         left -= chunk.length
         if (left <= 0) hang(true)
       })
@@ -73,6 +77,9 @@ export async function startProxy(t: Test, target: number): Promise<TcpProxy> {
     hang,
     hangAfter(bytes) {
       left = bytes
+    },
+    lag(milliseconds) {
+      lagMs = milliseconds
     },
   }
 }

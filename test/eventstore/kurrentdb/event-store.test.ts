@@ -31,6 +31,7 @@ import {
   someEvents,
 } from '../../contract/event-store.ts'
 import { persistentSubscriptionContract } from '../../contract/persistent-subscriptions.ts'
+import { startProxy } from '../../history/proxy.ts'
 import { certificate } from '../../support/certificate.ts'
 import { startClock } from '../../support/clock.ts'
 import { builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
@@ -284,6 +285,22 @@ t.test('53: deliveries in hand when the connection drops come again', async (t) 
   await subscription.ack(first ?? [])
   await subscription.ack(again ?? [])
   await until('nothing is in flight', async () => (await groups.info('g')).inFlight === 0)
+  await subscription.unsubscribe()
+})
+
+t.test('59: a server that is slow to accept a consumer is given more time', async (t) => {
+  const { server } = await aServer(t)
+  const { port, lag } = await startProxy(t, Number(new URL(server.url).port))
+  const store = await openEventStore(`esdb://127.0.0.1:${port}?tls=false`)
+  t.teardown(() => store.close())
+  const groups = store.persistentSubscriptions
+  if (!groups) return t.fail('a server has groups')
+  await store.append('a', someEvents(1), { expected: 'any' })
+  await groups.create('slow', { filter: { streamPrefixes: ['a'] }, from: 'start' })
+  lag(1_800)
+  const subscription = groups.subscribe('slow', { bufferSize: 1 })
+  const { value: deliveries } = await subscription[Symbol.asyncIterator]().next()
+  t.equal(deliveries?.length, 1)
   await subscription.unsubscribe()
 })
 
