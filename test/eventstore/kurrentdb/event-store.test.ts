@@ -31,7 +31,6 @@ import {
   someEvents,
 } from '../../contract/event-store.ts'
 import { persistentSubscriptionContract } from '../../contract/persistent-subscriptions.ts'
-import { startProxy } from '../../history/proxy.ts'
 import { certificate } from '../../support/certificate.ts'
 import { startClock } from '../../support/clock.ts'
 import { builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
@@ -62,11 +61,6 @@ t.test('contract: the test server without BatchAppend', async (t) => {
 t.test('contract: a server before 23.10, which does not say that a subscription has caught up', async (t) => {
   const server = await startEventStoreServer(t, { caughtUp: false })
   await eventStoreContract(t, { open: () => openEventStore(server.url), only: ['subscriptions'] })
-})
-
-t.test('persistent subscriptions: the test server', async (t) => {
-  const server = await startEventStoreServer(t)
-  await persistentSubscriptionContract(t, { open: () => openEventStore(server.url) })
 })
 
 async function aServer(t: Test, observer: SubscriptionObserver = {}, options = {}) {
@@ -264,44 +258,6 @@ t.test('43: leaving a subscription while the server is away does not wait for it
   await delay(100)
   await subscription.unsubscribe()
   t.same(await next, { value: undefined, done: true })
-})
-
-t.test('53: deliveries in hand when the connection drops come again', async (t) => {
-  const { server, store } = await aServer(t)
-  const groups = store.persistentSubscriptions
-  if (!groups) return t.fail('a server has groups')
-  await groups.create('g', { filter: { streamPrefixes: ['a'] }, from: 'start' })
-  const subscription = groups.subscribe('g', { bufferSize: 10 })
-  const iterator = subscription[Symbol.asyncIterator]()
-  await append(store, 'a', 1)
-  const { value: first } = await iterator.next()
-  // More than the connection takes before it is lost: who waits to have answered may ask for nothing more until then.
-  const many = Array.from({ length: 1_000 }, () => first?.[0]).filter((each) => each !== undefined)
-  const answers = Promise.all(Array.from({ length: 40 }, () => subscription.ack(many)))
-  server.cutConnections()
-  t.equal(await Promise.race([answers.then(() => 'answered'), delay(60_000, 'waits', { ref: false })]), 'answered')
-  const { value: again } = await iterator.next()
-  t.equal(again?.[0]?.event.id, first?.[0]?.event.id)
-  await subscription.ack(first ?? [])
-  await subscription.ack(again ?? [])
-  await until('nothing is in flight', async () => (await groups.info('g')).inFlight === 0)
-  await subscription.unsubscribe()
-})
-
-t.test('59: a server that is slow to accept a consumer is given more time', async (t) => {
-  const { server } = await aServer(t)
-  const { port, lag } = await startProxy(t, Number(new URL(server.url).port))
-  const store = await openEventStore(`esdb://127.0.0.1:${port}?tls=false`)
-  t.teardown(() => store.close())
-  const groups = store.persistentSubscriptions
-  if (!groups) return t.fail('a server has groups')
-  await store.append('a', someEvents(1), { expected: 'any' })
-  await groups.create('slow', { filter: { streamPrefixes: ['a'] }, from: 'start' })
-  lag(1_800)
-  const subscription = groups.subscribe('slow', { bufferSize: 1 })
-  const { value: deliveries } = await subscription[Symbol.asyncIterator]().next()
-  t.equal(deliveries?.length, 1)
-  await subscription.unsubscribe()
 })
 
 t.test('57: connection strings', async (t) => {
