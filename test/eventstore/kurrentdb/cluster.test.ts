@@ -420,7 +420,7 @@ t.test('a cluster whose nodes are others than those that were named', async (t) 
 })
 
 t.test('the one that was named goes before there is a leader: those that it has named are asked', async (t) => {
-  const cluster = await startEventStoreCluster(t, { electionMs: 2_000 })
+  const cluster = await startEventStoreCluster(t, { electionMs: 5_000 })
   await cluster.whole()
   const leader = await cluster.leader()
   const [one] = others(cluster, leader) as [ClusterNode]
@@ -429,7 +429,7 @@ t.test('the one that was named goes before there is a leader: those that it has 
   const named = openKurrentEventStore(cluster.url.replace(/:\/\/[^?]*/, `://127.0.0.1:${one.port},127.0.0.1:1`))
   t.teardown(() => named.close())
   named.ping().catch(() => {}) // it begins to look for the leader
-  await delay(500)
+  await delay(2_500)
   await one.stop()
   await leader.start()
   await cluster.leader()
