@@ -112,6 +112,8 @@ for (const kind of ['sqlite', 'redis'] as const) {
       { document: { ...two, id: 777 }, expected: -1 },
     ])
     t.equal(await readModel.switchGeneration(1, 2), true)
+    await eventStore.deleteStream('customer-11', { expected: 'any' })
+    await eventStore.tombstoneStream('customer-12', { expected: 'any' })
     const { code, output } = await rebuild('--verify')
     t.equal(code, 1)
     t.match(output, /^customer 1: no document; the log has it at revision \d+$/m)
@@ -119,7 +121,9 @@ for (const kind of ['sqlite', 'redis'] as const) {
     t.match(output, /^customer 3: revision differ at revision \d+ instead of \d+$/m)
     t.match(output, /^customer 4: no document/m)
     t.match(output, /^customer 777: a document at revision \d+, but no stream customer-777$/m)
-    t.match(output, /^5 documents differ from the log\.$/m)
+    t.match(output, /^customer 11: a document at revision \d+, but no stream customer-11$/m)
+    t.match(output, /^customer 12: a document at revision \d+, but no stream customer-12$/m)
+    t.match(output, /^7 documents differ from the log\.$/m)
     t.notMatch(output, /secretname/i)
   })
 
