@@ -27,6 +27,7 @@ export const rebuild = (options: RebuildOptions): Promise<void> =>
     const { READMODEL_URL } = configuration
     const { eventStore } = await openLog(configuration, {
       onDrop: (reason) => console.error(`${reason} It tries again.`),
+      onOutage: (reason) => console.error(reason),
     })
     const readModel = await openReadModel(READMODEL_URL)
     try {

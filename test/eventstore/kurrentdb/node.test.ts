@@ -201,9 +201,17 @@ t.test('appends that come together do not take a turn of the event loop each', a
 t.test('certificates are exchanged while the service runs', async (t) => {
   const [first, next] = await Promise.all([certificate(t), certificate(t)])
   const server = await startEventStoreServer(t, { tls: first.tls })
-  const store = openKurrentEventStore(`kurrentdb://admin:changeit@localhost:${server.port}?tlsCAFile=${first.caFile}`)
+  const told: string[] = []
+  const url = `kurrentdb://admin:changeit@localhost:${server.port}?tlsCAFile=${first.caFile}`
+  const store = openKurrentEventStore(url, { onOutage: (reason) => told.push(reason) })
   t.teardown(() => store.close())
-  await store.ping()
+  await store.persistentSubscriptions?.create('group', { filter: { streamPrefixes: ['a'] }, from: 'start' })
+  const joined = store.persistentSubscriptions?.subscribe('group', { bufferSize: 1 })
+  const follow = async (subscription: AsyncIterable<unknown> | undefined) => {
+    for await (const _ of subscription ?? []);
+  }
+  void Promise.all([store.subscribeToAll({ from: 'end' }), joined].map(follow))
+  await until('both follow', () => server.openCalls() === 2)
   await server.stop()
   await startEventStoreServer(t, { tls: next.tls, port: server.port })
   const isRefused = () =>
@@ -212,6 +220,8 @@ t.test('certificates are exchanged while the service runs', async (t) => {
       return error?.message.includes('is not signed by a known authority')
     })
   await isRefused()
+  await until('each subscription tells what it waits for', () => told.length === 2)
+  for (const reason of told) t.match(reason, /is not signed by a known authority/)
   await writeFile(first.caFile, 'half of a fi')
   await isRefused()
   await copyFile(next.caFile, first.caFile)
