@@ -48,9 +48,16 @@ export interface BatchAppends {
   append(stream: string, events: readonly NewEvent[], expected: ExpectedRevision, until: number): Promise<AppendResult>
 }
 
-/** The calls to one node. Each is opened by the first append that needs it. */
-export function createBatchAppends(internals: CallInternals, requiresLeader: boolean): BatchAppends {
-  const calls = Array.from({ length: CALLS }, () => createCall(internals, requiresLeader))
+/**
+ * The calls to one node. Each is opened by the first append that needs it.
+ * @param nodeTime the time of day at the node, which decides about deadlines; in milliseconds since the epoch
+ */
+export function createBatchAppends(
+  internals: CallInternals,
+  requiresLeader: boolean,
+  nodeTime: () => number,
+): BatchAppends {
+  const calls = Array.from({ length: CALLS }, () => createCall(internals, requiresLeader, nodeTime))
   return {
     append: (stream, ...rest) => (calls[callOf(stream)] as BatchAppends).append(stream, ...rest),
   }
@@ -66,7 +73,7 @@ function callOf(stream: string): number {
 type CallInternals = Pick<Internals, 'GRPCStreamCreator' | 'callArguments'>
 
 /** One call: once it has failed, the next append opens another. */
-function createCall(internals: CallInternals, requiresLeader: boolean): BatchAppends {
+function createCall(internals: CallInternals, requiresLeader: boolean, nodeTime: () => number): BatchAppends {
   let opening: Promise<Call> | undefined
 
   async function open(): Promise<Call> {
@@ -99,7 +106,7 @@ function createCall(internals: CallInternals, requiresLeader: boolean): BatchApp
     async append(stream, events, expected, until) {
       const correlationId = crypto.randomUUID()
       const left = until - performance.now()
-      const frames = encodeAppend(correlationId, stream, events, expected, Date.now() + left)
+      const frames = encodeAppend(correlationId, stream, events, expected, nodeTime() + left)
       opening ??= open().catch((error) => {
         opening = undefined
         throw error

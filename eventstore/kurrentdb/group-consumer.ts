@@ -9,7 +9,10 @@ import { toGroupError } from './errors.ts'
 import { type Incoming, incoming } from './incoming.ts'
 import { BACK_OFF, type SubscriptionObserver, tellFailure } from './subscription.ts'
 
-/** A node that has just become the leader never answers consumers that joined before it had loaded the groups. */
+/**
+ * How long a consumer first waits to be accepted, in milliseconds; each time longer, for a server that is slow. A node that has
+ * just become the leader never answers consumers that joined before it had loaded the groups.
+ */
 export const CONFIRMED_MS = 1_500
 
 /** The client's own event, which an acknowledgement has to pass. */
@@ -66,7 +69,7 @@ export function joinGroup(
           for (const resolve of waiting) resolve()
         })
         origins = new WeakMap()
-        const confirmedBy = Math.min(until, performance.now() + CONFIRMED_MS)
+        const confirmedBy = Math.min(until, performance.now() + CONFIRMED_MS * (failures + 1))
         if (await connection.answered(node, confirmed(opened), confirmedBy)) {
           if (failures > 0) store.observer.onResume?.()
           failures = 0

@@ -1,10 +1,11 @@
 /**
  * Commands on the caller's own customer. The token is checked against the current state of the customer that it names.
  */
-import { type CustomerDocument, isRegistered } from '../../projections/customer.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
 import type { Customers, Decide, Outcome } from '../customers/customers.ts'
 import { refusal, TokenRefused } from '../errors.ts'
-import { type Caller, isCurrent, isSameCustomer } from '../identity/tokens.ts'
+import { holdsToken } from '../identity/token-holder.ts'
+import type { Caller } from '../identity/tokens.ts'
 import type { Command } from './command.ts'
 
 /**
@@ -13,8 +14,7 @@ import type { Command } from './command.ts'
  */
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
   if (caller === null) throw refusal('NOT_SIGNED_IN')
-  if (!isRegistered(state)) throw new TokenRefused('revoked')
-  if (!isCurrent(caller, state) || !isSameCustomer(caller, state)) throw new TokenRefused('revoked')
+  if (!holdsToken(caller, state)) throw new TokenRefused('revoked')
   return state
 }
 

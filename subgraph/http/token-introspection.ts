@@ -5,11 +5,11 @@
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { EventStoreUnavailable } from '../../eventstore/port.ts'
-import { isRegistered } from '../../projections/customer.ts'
 import type { Scope } from '../../schema/scopes.ts'
 import type { Customers } from '../customers/customers.ts'
 import type { EndedTokens } from '../identity/ended-tokens.ts'
-import { isCurrent, isSameCustomer, type Tokens } from '../identity/tokens.ts'
+import { holderOf, holdsToken } from '../identity/token-holder.ts'
+import type { Tokens } from '../identity/tokens.ts'
 
 /** Of a form with one token. */
 const BODY_LIMIT = 16 * 1024
@@ -17,7 +17,7 @@ const FORM = 'application/x-www-form-urlencoded'
 
 interface IntrospectionOptions {
   readonly tokens: Tokens
-  readonly customers: Pick<Customers, 'get'>
+  readonly customers: Pick<Customers, 'get' | 'load'>
   readonly endedTokens: EndedTokens
   /** Whether the request carries the subgraph's secret, if there is one. */
   readonly isAllowed: (request: FastifyRequest) => boolean
@@ -60,8 +60,7 @@ export function serveTokenIntrospection(app: FastifyInstance, options: Introspec
     const caller = tokens.verify(`Bearer ${token}`)
     if (caller === null) return false
     if ('service' in caller) return !(await endedTokens.has(caller.tokenId, ENDED_MAX_AGE_MS))
-    const customer = await customers.get(caller.customerId)
-    return isRegistered(customer) && isCurrent(caller, customer) && isSameCustomer(caller, customer)
+    return holdsToken(caller, await holderOf(customers, caller))
   }
 
   // A Fastify scope of its own: forms are parsed only here.

@@ -12,7 +12,8 @@ import { ignoresToken, rootFields, type TokenFault } from '../../schema/token-fa
 import type { Customers } from '../customers/customers.ts'
 import { isRefusal, isUnavailable, TokenRefused } from '../errors.ts'
 import type { EndedTokens } from './ended-tokens.ts'
-import { type Caller, isCurrent, isSameCustomer, type ServiceCaller, type Tokens } from './tokens.ts'
+import { holderOf, holdsToken } from './token-holder.ts'
+import type { Caller, ServiceCaller, Tokens } from './tokens.ts'
 
 /** The caller of a request, by its valid token. */
 export interface Admission {
@@ -75,7 +76,7 @@ const ENDED_MAX_AGE_MS = 500
 
 export function createTokenGate(
   tokens: Tokens,
-  customers: Pick<Customers, 'get'>,
+  customers: Pick<Customers, 'get' | 'load'>,
   endedTokens: EndedTokens,
 ): TokenGate {
   const known = new LRUCache<string, DocumentKind>({
@@ -95,15 +96,12 @@ export function createTokenGate(
     return kind
   }
 
-  const counts = (caller: Caller, customer: CustomerDocument) =>
-    customer.status === 'registered' && isCurrent(caller, customer) && isSameCustomer(caller, customer)
-
   async function check(caller: Caller, traceparent: string | undefined): Promise<Admission | TokenFault> {
-    const customer = customers.get(caller.customerId, traceparent)
+    const customer = holderOf(customers, caller, traceparent)
     customer.catch(() => {}) // handled where the customer is awaited
     const began = performance.now()
     try {
-      return counts(caller, await within(MAX_CHECK_MS, customer)) ? { caller, service: null, customer } : 'revoked'
+      return holdsToken(caller, await within(MAX_CHECK_MS, customer)) ? { caller, service: null, customer } : 'revoked'
     } catch {
       // Fields that need the customer wait for it and report the failure. All others are available while the stores are
       // not.
@@ -142,8 +140,8 @@ export function createTokenGate(
             if (caller === null || !isRefusal(error) || error instanceof TokenRefused) throw error
             // What has waited for the stores does not wait for them once more.
             if (isUnavailable(error) || performance.now() - began > LONG_MS) throw error
-            const customer = await within(MAX_CHECK_MS, customers.get(caller.customerId)).catch(() => undefined)
-            throw customer === undefined || counts(caller, customer) ? error : new TokenRefused('revoked')
+            const customer = await within(MAX_CHECK_MS, holderOf(customers, caller)).catch(() => undefined)
+            throw customer === undefined || holdsToken(caller, customer) ? error : new TokenRefused('revoked')
           }
         }
       }

@@ -8,6 +8,7 @@ import type { ReadModel } from '../../projections/read-model.ts'
 import { compareGenerations, type Difference } from '../../projections/rebuild.ts'
 import { FILTER, startProjection } from '../../projections/worker/worker.ts'
 import { fillLog } from '../bench/log.ts'
+import { startProxy } from '../history/proxy.ts'
 import { runCommand } from '../support/commands.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
@@ -32,7 +33,6 @@ async function startStores(t: Test, kind: 'sqlite' | 'redis') {
     urls,
     eventStore,
     open,
-    start: (...args: string[]) => startProcess(t, 'rebuild', folder, urls, args),
     rebuild: (...args: string[]) => runCommand(folder, ['rebuild', ...args], urls),
   }
 }
@@ -207,15 +207,29 @@ t.test('under live traffic no query fails or is stale, and the switch is noticed
   t.match(await rebuild('--verify'), { code: 0 })
 })
 
+/** A small part of what the rebuild sends. */
+const PART_BYTES = 200_000
+
 t.test('interrupted, by whatever it is, it goes on where it was', ALONE, async (t) => {
-  const { eventStore, open, start, rebuild } = await startStores(t, 'redis')
+  const { folder, urls, eventStore, open, rebuild } = await startStores(t, 'redis')
   await fillLog(eventStore, 25_000)
   const next = await open(2)
+  const { port, hang, hangAfter } = await startProxy(t, Number(new URL(urls.READMODEL_URL).port))
   for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
-    const started = start()
     const place = (await next.getCheckpoint())?.position.commit ?? 0n
-    await until('it has begun', async () => ((await next.getCheckpoint())?.position.commit ?? 0n) > place)
-    t.equal(await started.end(signal), signal === 'SIGKILL' ? 'SIGKILL' : 130)
+    hangAfter(PART_BYTES)
+    // It gets on by a part at a time, so that it is not done before it is interrupted.
+    const hasBegun = async () => {
+      if (((await next.getCheckpoint())?.position.commit ?? 0n) > place) return true
+      hang(false)
+      hangAfter(PART_BYTES)
+      return false
+    }
+    const started = startProcess(t, 'rebuild', folder, { ...urls, READMODEL_URL: `redis://127.0.0.1:${port}` })
+    await until('it has begun', hasBegun)
+    const ended = started.end(signal)
+    hang(false)
+    t.equal(await ended, signal === 'SIGKILL' ? 'SIGKILL' : 130)
     if (signal === 'SIGTERM') t.match(started.output(), /The same command resumes from here/)
   }
   const reached = (await next.getCheckpoint())?.position.commit ?? 0n

@@ -128,6 +128,19 @@ t.test('what can not be executed', async (t) => {
   t.equal(malformed.statusCode, 400)
 })
 
+t.test('the document of somebody else with the same id ends no token', async (t) => {
+  // Another log's projection may have written it.
+  const { token, id } = await signUp(send)
+  const theirs = await until('the document is there', async () => (await readModel.get([id]))[0]?.document)
+  const document = { ...theirs, firstname: 'Bob', createdAt: '2020-01-01T00:00:00.000Z', revision: theirs.revision + 9 }
+  await readModel.put([{ document, expected: theirs.revision }])
+  t.equal((await readModel.get([id]))[0]?.document?.firstname, 'Bob')
+  t.equal((await send('{ customer { firstname } }', { token })).data?.customer.firstname, theirs.firstname)
+  const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+  const introspected = await app.inject({ method: 'POST', url: '/introspect', headers, payload: `token=${token}` })
+  t.match(introspected.json(), { active: true })
+})
+
 t.test('a document is a text of GraphQL, and not the JSON of its syntax tree', async (t) => {
   // Mercurius takes both, and a tree may be one that no parser makes.
   const closed = await startSubgraph(t, { introspection: false })

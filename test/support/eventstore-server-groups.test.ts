@@ -96,7 +96,7 @@ t.test('persistent subscriptions: acknowledged, tried again, skipped, parked, re
   const { client } = await start(t)
   const settings = persistentSubscriptionToAllSettingsFromDefaults({
     startFrom: START,
-    messageTimeout: 300,
+    messageTimeout: 2_000,
     maxRetryCount: 1,
   })
   const filter = streamNameFilter({ prefixes: ['a'] })

@@ -28,8 +28,12 @@ export async function connect(t: Test) {
     read: (options: Message) => told(client.read(requestOf(options))),
     append: (stream: string, events: readonly Proposed[], expected: Expected = 'any') =>
       append(client, stream, events, expected),
-    batch: (stream: string, events: readonly Proposed[], expected: Expected = 'any', deadline = 10_000) =>
-      batch(client, stream, events, expected, deadline),
+    batch: (
+      stream: string,
+      events: readonly Proposed[],
+      expected: Expected = 'any',
+      limit: AppendLimit = { seconds: 10 },
+    ) => batch(client, stream, events, expected, limit),
     remove: (kind: 'delete' | 'tombstone', stream: string, expected: Expected = 'any') =>
       remove(client, kind, stream, expected),
     createGroup: (name: string, from: Place, settings?: Readonly<Record<string, unknown>>) =>
@@ -199,13 +203,17 @@ function append(client: Message, stream: string, events: readonly Proposed[], ex
 const successOf = (success: Message) => `written ${success.hasNoStream() ? 'nothing' : success.getCurrentRevision()}`
 
 const { Timestamp } = createRequire(import.meta.url)('google-protobuf/google/protobuf/timestamp_pb.js')
+const { Duration } = createRequire(import.meta.url)('google-protobuf/google/protobuf/duration_pb.js')
+
+/** How long the server may take for a batch: from its arrival, or to a time of day. */
+type AppendLimit = { readonly seconds: number } | { readonly time: number }
 
 function batch(
   client: Message,
   stream: string,
   events: readonly Proposed[],
   expected: Expected,
-  deadline: number,
+  limit: AppendLimit,
 ): Promise<string> {
   return new Promise((resolve) => {
     const call = client.batchAppend()
@@ -228,7 +236,8 @@ function batch(
     request.setCorrelationId(uuidOf(crypto.randomUUID(), 'string'))
     const options = new streams.BatchAppendReq.Options()
     options.setStreamIdentifier(identifierOf(stream))
-    options.setDeadline21100(Timestamp.fromDate(new Date(Date.now() + deadline)))
+    if ('time' in limit) options.setDeadline21100(Timestamp.fromDate(new Date(limit.time)))
+    else options.setDeadline(new Duration([limit.seconds]))
     setExpected(options, expected, empty.Empty, true)
     request.setOptions(options)
     for (const each of events) request.addProposedMessages(proposedOf(streams.BatchAppendReq.ProposedMessage, each))

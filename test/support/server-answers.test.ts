@@ -109,7 +109,9 @@ t.test('appends: what is refused, and how', async (t) => {
   const { type: _, ...untyped } = event()
   t.equal(await append('a', [untyped]), `INVALID_ARGUMENT ${missing} 'type' is missing; ${trailers}`)
   t.equal(await batch('a', [untyped]), bad('The given key was not present in the dictionary.'))
-  t.equal(await batch('a', [event()], 'any', -10_000), 'DEADLINE_EXCEEDED Timeout')
+  for (const limit of [{ time: Date.now() - 10_000 }, { seconds: -10 }, { seconds: 0 }]) {
+    t.equal(await batch('a', [event()], 'any', limit), 'DEADLINE_EXCEEDED Timeout')
+  }
 
   await append('a', [event(), event()], 'no_stream')
   for (const [expected, actual] of [

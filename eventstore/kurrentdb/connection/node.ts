@@ -6,6 +6,7 @@
 import {
   type CallOptions,
   Channel,
+  type ClientUnaryCall,
   connectivityState,
   type Client as GrpcClient,
   Metadata,
@@ -122,18 +123,23 @@ export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader
   internals.handleError = async () => {}
   let acceptsBatches = false
   let version: string | undefined
+  let offset = 0
   let closing: Promise<void> | undefined
 
   // biome-ignore lint/suspicious/noExplicitAny: generated code
   function unary(Client: any, method: string, limit: number): Promise<any> {
     const stub = new Client(null, null, { channelOverride: channel })
+    const asked = Date.now()
     return new Promise((resolve, reject) => {
-      stub[method](
+      const call: ClientUnaryCall = stub[method](
         new sharedMessages.Empty(),
         new Metadata(),
         { deadline: Date.now() + limit },
         (error: Error | null, response: unknown) => (error ? reject(error) : resolve(response)),
       )
+      call.on('metadata', (headers: Metadata) => {
+        offset = clockOffset(asked, Date.now(), Date.parse(String(headers.get('date')[0])))
+      })
     })
   }
 
@@ -141,7 +147,7 @@ export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader
     endpoint,
     client,
     internals,
-    appends: createBatchAppends(internals, requiresLeader),
+    appends: createBatchAppends(internals, requiresLeader, () => Date.now() + offset),
 
     async features(limit) {
       let features: unknown
@@ -199,6 +205,21 @@ export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader
     },
   }
   return node
+}
+
+/** How old the time in a `date` header is at most: a whole second, written anew each second. */
+const DATE_AGE_MS = 2_000
+
+/**
+ * How far a node's clock is ahead of ours, at least; negative if it is behind.
+ * @param asked when the node was asked, by our clock
+ * @param answered when the answer came, by our clock
+ * @param date the `date` header of the answer; NaN if there is none
+ * @returns milliseconds; 0 as long as the clocks may agree
+ */
+function clockOffset(asked: number, answered: number, date: number): number {
+  const differs = date > answered || date + DATE_AGE_MS < asked
+  return differs ? date - answered : 0
 }
 
 export const addressOf = ({ host, port }: Endpoint): string => `${host.includes(':') ? `[${host}]` : host}:${port}`

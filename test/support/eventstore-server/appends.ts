@@ -211,10 +211,15 @@ function uncommitted({ role }: Controls, tell: () => void): void {
 }
 const timedOut = () => new Failure(status.ABORTED, 'Operation timed out: Request timed out.')
 
+/** The server's own clock: a test that sets the one of its process sets its client's alone. */
+const { now } = Date
+
 /** Whether its sender has given up: the server writes nothing for it. */
 function isOver(options: Message): boolean {
-  if (options.hasDeadline21100()) return options.getDeadline21100().toDate().getTime() <= Date.now()
-  return options.hasDeadline() && Number(options.getDeadline().getSeconds()) < 0
+  if (options.hasDeadline21100()) return options.getDeadline21100().toDate().getTime() <= now()
+  if (!options.hasDeadline()) return false
+  const duration = options.getDeadline()
+  return duration.getSeconds() < 0 || (duration.getSeconds() === 0 && duration.getNanos() <= 0)
 }
 
 function timeout(): Message {
