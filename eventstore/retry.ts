@@ -15,6 +15,8 @@ export interface RetryOptions {
   readonly signal?: AbortSignal
   /** Called once for each outage, with the first error's message. */
   onOutage?(reason: string): void
+  /** Until this returns true, errors are thrown. Default: from the start. */
+  isBegun?(): boolean
   /** After this many milliseconds without an answer, the error is thrown. Default 10 minutes. */
   readonly longestOutage?: number
 }
@@ -33,7 +35,7 @@ export const withRetriesFor =
  */
 export function withRetries(
   eventStore: EventStore,
-  { signal, onOutage, longestOutage = LONGEST_OUTAGE_MS }: RetryOptions = {},
+  { signal, onOutage, isBegun = () => true, longestOutage = LONGEST_OUTAGE_MS }: RetryOptions = {},
 ): EventStore {
   /** For all calls together: the time of the first failure since the last answer. */
   let outageSince: number | undefined
@@ -44,7 +46,7 @@ export function withRetries(
 
   /** @throws the error, if it is another one or the outage has lasted too long */
   async function waitOut(error: unknown, attempt: number): Promise<void> {
-    if (!(error instanceof EventStoreUnavailable) || signal?.aborted) throw error
+    if (!(error instanceof EventStoreUnavailable) || signal?.aborted || !isBegun()) throw error
     if (outageSince === undefined) {
       outageSince = performance.now()
       onOutage?.(error.message)

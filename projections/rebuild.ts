@@ -5,12 +5,18 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { asStored } from '../eventstore/as-stored.ts'
-import { comparePositions, type EventStore, EventStoreUnavailable, type Position } from '../eventstore/port.ts'
+import {
+  comparePositions,
+  type EventStore,
+  EventStoreUnavailable,
+  type Position,
+  StreamDeleted,
+} from '../eventstore/port.ts'
 import { firstOf, logEnd } from '../eventstore/read.ts'
 import { inBatches } from '../runtime/in-batches.ts'
 import type { Log } from '../runtime/log.ts'
 import { streamOf } from '../schema/streams.ts'
-import type { CustomerDocument } from './customer.ts'
+import { absentCustomer, type CustomerDocument } from './customer.ts'
 import { customerOf, foldCustomer } from './fold.ts'
 import type { ReadModel, Space } from './read-model.ts'
 import { FILTER, startProjection } from './worker/worker.ts'
@@ -288,7 +294,12 @@ export async function* compareWithLog(
 }
 
 async function hasStream(eventStore: EventStore, id: number): Promise<boolean> {
-  return (await firstOf(eventStore.readStream(streamOf.customer(id), { maxCount: 1 }))) !== undefined
+  try {
+    return (await firstOf(eventStore.readStream(streamOf.customer(id), { maxCount: 1 }))) !== undefined
+  } catch (error) {
+    if (error instanceof StreamDeleted) return false
+    throw error
+  }
 }
 
 async function tryFold(eventStore: EventStore, id: number): Promise<CustomerDocument | 'parked'> {
@@ -296,6 +307,7 @@ async function tryFold(eventStore: EventStore, id: number): Promise<CustomerDocu
     return await foldCustomer(eventStore, id)
   } catch (error) {
     if (error instanceof EventStoreUnavailable) throw error
+    if (error instanceof StreamDeleted) return absentCustomer(id)
     return 'parked'
   }
 }

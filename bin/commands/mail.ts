@@ -22,6 +22,7 @@ export const mail = (): Promise<void> =>
     let log: FastifyBaseLogger | undefined
     const opened = await openLog(configuration, {
       onDrop: (reason) => log?.warn({ reason }, 'subscription to the event store dropped; it resumes where it was'),
+      onOutage: (reason) => log?.warn({ reason }, 'subscription to the event store is still dropped'),
       onResume: () => log?.info('subscription to the event store resumed'),
     })
     const { eventStore } = opened

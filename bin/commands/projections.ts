@@ -30,6 +30,7 @@ export const projections = ({ mode }: { readonly mode: 'catch-up' | 'group' }): 
         log?.warn({ reason }, 'subscription to the event store dropped; it resumes where it was')
         metrics.dropped()
       },
+      onOutage: (reason) => log?.warn({ reason }, 'subscription to the event store is still dropped'),
       onResume: () => log?.info('subscription to the event store resumed'),
     })
     const { eventStore, stored } = opened

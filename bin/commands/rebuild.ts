@@ -1,6 +1,7 @@
 /** `customers rebuild`: see projections/rebuild.ts. Prints what it finds on standard output, its progress on standard error. */
 import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
+import { withRetriesFor } from '../../eventstore/retry.ts'
 import { dropOthers, rollBack, stateOf } from '../../projections/generations.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel, Space } from '../../projections/read-model.ts'
@@ -24,13 +25,25 @@ export interface RebuildOptions {
 
 export const rebuild = (options: RebuildOptions): Promise<void> =>
   runCommand(async (configuration, signal) => {
-    const { READMODEL_URL } = configuration
-    const { eventStore } = await openLog(configuration, {
-      onDrop: (reason) => console.error(`${reason} It tries again.`),
+    const { EVENTSTORE_URL, READMODEL_URL } = configuration
+    let isComparing = false
+    const observer = {
+      onDrop: (reason: string) => console.error(`${reason} It tries again.`),
+      onOutage: (reason: string) => console.error(reason),
+    }
+    const wrap = withRetriesFor(EVENTSTORE_URL, {
+      signal,
+      isBegun: () => isComparing,
+      onOutage: (reason) => console.error(`${reason} The comparison waits for it.`),
     })
+    const { eventStore } = await openLog(configuration, observer, wrap)
     const readModel = await openReadModel(READMODEL_URL)
     try {
-      if (options.verify) return await verify(eventStore, readModel, signal)
+      if (options.verify) {
+        await eventStore.ping() // fails fast
+        isComparing = true
+        return await verify(eventStore, readModel, signal)
+      }
       if (options.rollBack) return await goBack(eventStore, readModel, READMODEL_URL)
       if (options.drop) return await drop(readModel)
       if (options.status) return await status(readModel, READMODEL_URL)

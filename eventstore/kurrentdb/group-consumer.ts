@@ -7,7 +7,7 @@ import type { Connection } from './connection/connection.ts'
 import type { Node } from './connection/node.ts'
 import { toGroupError } from './errors.ts'
 import { type Incoming, incoming } from './incoming.ts'
-import { BACK_OFF, type SubscriptionObserver } from './subscription.ts'
+import { BACK_OFF, type SubscriptionObserver, tellFailure } from './subscription.ts'
 
 /**
  * How long a consumer first waits to be accepted, in milliseconds; each time longer, for a server that is slow. A node that has
@@ -91,8 +91,8 @@ export function joinGroup(
         if (node) connection.failed(node, error)
         const cause = toGroupError(error, group)
         if (!(cause instanceof EventStoreUnavailable)) throw cause
-        if (failures === 0) store.observer.onDrop?.(cause.message)
-        await pause(waitAfter(BACK_OFF, ++failures), ending.signal)
+        tellFailure(store.observer, ++failures, cause.message)
+        await pause(waitAfter(BACK_OFF, failures), ending.signal)
       } finally {
         call?.cancel()
         subscription = undefined

@@ -78,7 +78,8 @@ export function createReads(connection: Connection, checkOpen: () => void): Read
       // Past the end it is an unnamed error, too. A follower's end may be before the leader's.
       const end = (await logEnd()) ?? { commit: -1n }
       if (commit > end.commit + (connection.requiresLeader ? 0n : FOLLOWER_LAG)) throw invalid()
-      if (commit <= end.commit) throw error
+      // The node may have caught up since.
+      if (commit <= end.commit) await firstOf(readLog(position, false, 1))
     }
   }
 

@@ -16,7 +16,19 @@ import { decodeReadResponse, type ReadAnswer } from './wire.ts'
 export interface SubscriptionObserver {
   /** Called once for each loss, with the server's message; the subscription reconnects. */
   onDrop?(reason: string): void
+  /** Called ever more rarely while a loss lasts, with what keeps the subscription from resuming by then. */
+  onOutage?(reason: string): void
   onResume?(): void
+}
+
+/**
+ * Tells the first failure, the tenth, the hundredth and so on: the last ones say why it does not resume, which may have
+ * nothing to do with why it dropped.
+ * @param failures consecutive failures of the subscription, starting at 1
+ */
+export function tellFailure(observer: SubscriptionObserver, failures: number, reason: string): void {
+  if (failures === 1) observer.onDrop?.(reason)
+  else if (/^10+$/.test(String(failures))) observer.onOutage?.(reason)
 }
 
 /**
@@ -82,8 +94,8 @@ export function subscribe<Place>(
         if (node) connection.failed(node, error)
         const cause = toPortError(error, source.name)
         if (!(cause instanceof EventStoreUnavailable)) throw cause
-        if (failures === 0) observer.onDrop?.(cause.message)
-        await pause(waitAfter(BACK_OFF, ++failures), ending.signal)
+        tellFailure(observer, ++failures, cause.message)
+        await pause(waitAfter(BACK_OFF, failures), ending.signal)
       } finally {
         call?.cancel()
       }

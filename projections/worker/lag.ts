@@ -43,6 +43,8 @@ export function createLag({
   // Only where events are and when they were written is looked at: they need not be decrypted.
   const log = hasKeys(eventStore) ? eventStore.keys.log : eventStore
   let latest: { readonly lag: Promise<Lag>; until: number } | undefined
+  /** When the documents last had all of the log: what they lack after that position was appended since. */
+  let complete: { readonly at: number; readonly position: Position } | undefined
 
   /**
    * For a single worker, the read model's checkpoint is what was processed. For a group it is what the server counts as
@@ -62,10 +64,19 @@ export function createLag({
     position: Position | undefined,
     missing: (events: AsyncIterable<RecordedEvent>) => AsyncIterable<RecordedEvent>,
   ): Promise<Lag> {
+    const at = performance.now()
     const seen: Seen = { count: 0, first: position, last: position }
-    const lag = await lagOf(missing(eventsAfter(position, seen)))
+    const { events, oldest } = await countOf(missing(eventsAfter(position, seen)))
     const end = seen.count < mostRead ? undefined : await logEnd(log, FILTER)
-    return { ...lag, events: lag.events + (end ? estimateBetween(seen, end) : 0) }
+    if (position && !oldest && !end) complete = { at, position }
+    return { events: events + (end ? estimateBetween(seen, end) : 0), seconds: oldest ? ageOf(oldest) / 1000 : 0 }
+  }
+
+  /** Milliseconds. The event store's clock may be behind this process's: it can't be longer than since nothing was missing. */
+  function ageOf({ created, position }: RecordedEvent): number {
+    const age = Math.max(0, Date.now() - created.getTime())
+    if (!complete || comparePositions(position, complete.position) <= 0) return age
+    return Math.min(age, performance.now() - complete.at)
   }
 
   async function* eventsAfter(position: Position | undefined, seen: Seen): AsyncGenerator<RecordedEvent> {
@@ -122,12 +133,12 @@ function estimateBetween({ count, first, last }: Seen, end: Position): number {
   return Math.max(1, Math.round((Number(end.commit - last.commit) * count) / Math.max(1, span)))
 }
 
-async function lagOf(missing: AsyncIterable<RecordedEvent>): Promise<Lag> {
+async function countOf(missing: AsyncIterable<RecordedEvent>) {
   let events = 0
-  let oldest: Date | undefined
-  for await (const { created } of missing) {
-    oldest ??= created
+  let oldest: RecordedEvent | undefined
+  for await (const event of missing) {
+    oldest ??= event
     events++
   }
-  return { events, seconds: oldest ? Math.max(0, (Date.now() - oldest.getTime()) / 1000) : 0 }
+  return { events, oldest }
 }

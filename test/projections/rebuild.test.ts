@@ -10,7 +10,7 @@ import { FILTER, startProjection } from '../../projections/worker/worker.ts'
 import { fillLog } from '../bench/log.ts'
 import { startProxy } from '../history/proxy.ts'
 import { runCommand } from '../support/commands.ts'
-import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
@@ -112,6 +112,8 @@ for (const kind of ['sqlite', 'redis'] as const) {
       { document: { ...two, id: 777 }, expected: -1 },
     ])
     t.equal(await readModel.switchGeneration(1, 2), true)
+    await eventStore.deleteStream('customer-11', { expected: 'any' })
+    await eventStore.tombstoneStream('customer-12', { expected: 'any' })
     const { code, output } = await rebuild('--verify')
     t.equal(code, 1)
     t.match(output, /^customer 1: no document; the log has it at revision \d+$/m)
@@ -119,7 +121,9 @@ for (const kind of ['sqlite', 'redis'] as const) {
     t.match(output, /^customer 3: revision differ at revision \d+ instead of \d+$/m)
     t.match(output, /^customer 4: no document/m)
     t.match(output, /^customer 777: a document at revision \d+, but no stream customer-777$/m)
-    t.match(output, /^5 documents differ from the log\.$/m)
+    t.match(output, /^customer 11: a document at revision \d+, but no stream customer-11$/m)
+    t.match(output, /^customer 12: a document at revision \d+, but no stream customer-12$/m)
+    t.match(output, /^7 documents differ from the log\.$/m)
     t.notMatch(output, /secretname/i)
   })
 
@@ -305,6 +309,29 @@ t.test('without the event store nothing is begun', async (t) => {
     })
   }
   t.match(await (await open()).generations(), { length: 1 })
+})
+
+t.test('a comparison that has begun waits for the event store', builtIn('calls'), async (t) => {
+  const [server, { folder, urls, open }] = await Promise.all([startEventStoreServer(t), startStores(t, 'sqlite')])
+  const env = { ...urls, EVENTSTORE_URL: server.url }
+  const eventStore = await openTestLog(t, folder, env)
+  await appendHistories(eventStore, someHistories(200, 1))
+  await (await startWorker(t, eventStore, await open())).stop()
+  let reads = server.calls.read ?? 0
+  const last = reads + 100
+  const { promise: isBack, resolve } = Promise.withResolvers<void>()
+  Object.defineProperty(server.calls, 'read', {
+    get: () => reads,
+    set(count: number) {
+      reads = count
+      if (reads === last) void server.stop().then(() => setTimeout(() => resolve(server.start()), 1_000))
+    },
+  })
+  const { code, output } = await runCommand(folder, ['rebuild', '--verify'], env)
+  await isBack
+  t.equal(code, 0, output)
+  t.match(output, /^The event store does not answer: .* The comparison waits for it\.$/m)
+  t.match(output, /^The documents are those of the log\.$/m)
 })
 
 t.test('arguments that make no sense are told', async (t) => {

@@ -103,7 +103,7 @@ type ClientConstructor = new (
 export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader: boolean, serverName?: string): Node {
   const target = addressOf(endpoint)
   const [interval, timeout] = [url.keepAliveInterval ?? KEEP_ALIVE_MS, url.keepAliveTimeout ?? KEEP_ALIVE_MS]
-  const channel = new Channel(target, url.channelCredentials, {
+  const channel = new Channel(target, url.channelCredentials(), {
     'grpc.keepalive_time_ms': interval < 0 ? Number.MAX_VALUE : interval,
     'grpc.keepalive_timeout_ms': timeout < 0 ? Number.MAX_VALUE : timeout,
     'grpc.max_receive_message_length': LARGEST_MESSAGE,

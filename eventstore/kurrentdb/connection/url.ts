@@ -49,7 +49,8 @@ export interface KurrentDbUrl {
   readonly isCluster: boolean
   readonly nodePreference: NodePreference
   readonly tls: boolean
-  readonly channelCredentials: ChannelCredentials
+  /** For a connection that begins now: certificates may be exchanged while the process runs. */
+  channelCredentials(): ChannelCredentials
   /** Sent with each call over TLS. */
   readonly user: { readonly username: string; readonly password: string } | undefined
   readonly connectionName: string | undefined
@@ -133,21 +134,40 @@ function optionsOf(query: string): Map<string, string> {
   return options
 }
 
-function channelCredentialsOf(options: ReadonlyMap<string, string>): ChannelCredentials {
-  if (options.get('tls') === 'false') return credentials.createInsecure()
-  const read = (name: string) => {
-    const path = options.get(name)
-    if (path === undefined) return null
-    try {
-      return readFileSync(path)
-    } catch (error) {
-      throw new TypeError(`option ${name}: ${path} can't be read (${(error as NodeJS.ErrnoException).code})`)
-    }
-  }
-  const [key, certificate] = [read('userKeyFile'), read('userCertFile')]
-  if ((key === null) !== (certificate === null)) throw new TypeError('userCertFile and userKeyFile go together')
+/**
+ * The files of certificates are read again for each connection. One that can't be used any more, because it is just being
+ * replaced, leaves those from before in force.
+ */
+function channelCredentialsOf(options: ReadonlyMap<string, string>): () => ChannelCredentials {
+  if (options.get('tls') === 'false') return credentials.createInsecure
   const verifyOptions = options.get('tlsVerifyCert') === 'false' ? { rejectUnauthorized: false } : {}
-  return credentials.createSsl(read('tlsCAFile'), key, certificate, verifyOptions)
+  let files: readonly (Buffer | null)[]
+  let made: ChannelCredentials
+  const make = () => {
+    const read = ['tlsCAFile', 'userKeyFile', 'userCertFile'].map((name) => fileOf(options, name))
+    if (read.every((file, index) => file === files?.[index] || (file && files?.[index]?.equals(file)))) return
+    const [authority = null, key = null, certificate = null] = read
+    if ((key === null) !== (certificate === null)) throw new TypeError('userCertFile and userKeyFile go together')
+    made = credentials.createSsl(authority, key, certificate, verifyOptions)
+    files = read
+  }
+  make()
+  return () => {
+    try {
+      make()
+    } catch {}
+    return made
+  }
+}
+
+function fileOf(options: ReadonlyMap<string, string>, name: string): Buffer | null {
+  const path = options.get(name)
+  if (path === undefined) return null
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    throw new TypeError(`option ${name}: ${path} can't be read (${(error as NodeJS.ErrnoException).code})`)
+  }
 }
 
 function decoded(text: string): string {

@@ -300,6 +300,15 @@ t.test(
     const follower = openKurrentEventStore(`${server.url}&nodePreference=follower`)
     t.teardown(() => follower.close())
     t.same(await all(follower.readAll({ from })), [], 'a follower may not have that much yet')
+    let reads = server.calls.read ?? 0
+    Object.defineProperty(server.calls, 'read', {
+      get: () => reads,
+      set(count: number) {
+        reads = count
+        setImmediate(() => server.fallBehind(0))
+      },
+    })
+    t.equal((await all(follower.readAll({ from }))).length, 1, 'it catches up after the first look')
   },
 )
 

@@ -2,6 +2,7 @@
  * What the nodes of a cluster say, and what is drawn from it. On the test server's three nodes, and on three of the program
  * that TEST_EVENTSTORE_SERVER names: they have to say the same.
  */
+import { copyFile, writeFile } from 'node:fs/promises'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -15,9 +16,10 @@ import { decodeReadResponse } from '../../../eventstore/kurrentdb/wire.ts'
 import { EventStoreUnavailable } from '../../../eventstore/port.ts'
 import { within } from '../../../runtime/time-limits.ts'
 import { someEvents } from '../../contract/event-store.ts'
+import { certificate } from '../../support/certificate.ts'
 import { type ClusterNode, startEventStoreCluster } from '../../support/eventstore-server/cluster.ts'
 import { builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
-import { until } from '../../support/until.ts'
+import { until, untilDone } from '../../support/until.ts'
 
 const LIMIT_MS = 15_000
 /** Longer than a leader waits for its followers to confirm a write. */
@@ -194,4 +196,34 @@ t.test('appends that come together do not take a turn of the event loop each', a
   const before = turns()
   await appendAll('second')
   t.ok(turns() - before < 80, `${turns() - before} turns for 200 appends`)
+})
+
+t.test('certificates are exchanged while the service runs', async (t) => {
+  const [first, next] = await Promise.all([certificate(t), certificate(t)])
+  const server = await startEventStoreServer(t, { tls: first.tls })
+  const told: string[] = []
+  const url = `kurrentdb://admin:changeit@localhost:${server.port}?tlsCAFile=${first.caFile}`
+  const store = openKurrentEventStore(url, { onOutage: (reason) => told.push(reason) })
+  t.teardown(() => store.close())
+  await store.persistentSubscriptions?.create('group', { filter: { streamPrefixes: ['a'] }, from: 'start' })
+  const joined = store.persistentSubscriptions?.subscribe('group', { bufferSize: 1 })
+  const follow = async (subscription: AsyncIterable<unknown> | undefined) => {
+    for await (const _ of subscription ?? []);
+  }
+  void Promise.all([store.subscribeToAll({ from: 'end' }), joined].map(follow))
+  await until('both follow', () => server.openCalls() === 2)
+  await server.stop()
+  await startEventStoreServer(t, { tls: next.tls, port: server.port })
+  const isRefused = () =>
+    until('it is refused', async () => {
+      const error = (await store.ping().catch((error: unknown) => error)) as Error
+      return error?.message.includes('is not signed by a known authority')
+    })
+  await isRefused()
+  await until('each subscription tells what it waits for', () => told.length === 2)
+  for (const reason of told) t.match(reason, /is not signed by a known authority/)
+  await writeFile(first.caFile, 'half of a fi')
+  await isRefused()
+  await copyFile(next.caFile, first.caFile)
+  await untilDone('the authority of the other is known', () => store.ping())
 })
