@@ -65,8 +65,10 @@ export function createSignIn(parts: {
   ): Promise<CustomerDocument> {
     const failures = await history.read(key)
     // Read again: the account may have been locked while this attempt waited for its turn.
-    const read = await customers.load(id ?? NOBODY)
+    let read = await customers.load(id ?? NOBODY)
     const stored = await credentials.read(read)
+    // Reading the credentials completed an interrupted change, which ended the tokens of the state before.
+    if (stored && stored.revision > read.credentialsRevision) read = await customers.load(read.id)
     const customer = id === undefined ? undefined : read
     const isRefused = isThrottled(failures, command.at, store.signInThrottle)
     const isOff =
