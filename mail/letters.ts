@@ -207,9 +207,18 @@ export function createLetters(options: {
 
 const isNotice = (purpose: LetterPurpose): purpose is Notice => !Object.hasOwn(REQUESTS, purpose)
 
-/** Removes what would break a line or a header. */
+/** Characters of a first and a last name together. */
+const MOST_NAME = 80
+/** Programs make a link of a host, and of digits a telephone number. */
+const LIKE_CONTACT = /\p{Nd}|[\p{L}\p{M}]\.\p{L}{2}/u
+
+/**
+ * The customer's name, without what would break a line or a header. Anybody can register anybody's address, and could have
+ * the shop send advertisements as names: none where it is too long, or may lead somewhere.
+ */
 function nameOf({ firstname, lastname }: CustomerDocument): string {
-  return `${firstname} ${lastname}`.replace(/[\p{Cc}\p{Zl}\p{Zp}\s]+/gu, ' ').trim()
+  const name = `${firstname} ${lastname}`.replace(/[\p{Cc}\p{Zl}\p{Zp}\s]+/gu, ' ').trim()
+  return name.length > MOST_NAME || LIKE_CONTACT.test(name) ? '' : name
 }
 
 function inWords(hours: number): string {

@@ -140,12 +140,14 @@ export const emailEventSchemas = {
 /** Streams `customerCredentials-<id>`, of which only the newest event is kept. */
 export const credentialsEventSchemas = {
   /**
-   * `upgrade`: of the same password. `keptToken`: as in CustomerTokensRevoked, for a change that is completed later.
+   * `upgrade`: of the same password. `keptToken`: as in CustomerTokensRevoked, for a change that is completed later;
+   * it is kept only if the customer's tokens still have the generation `tokenGeneration`: otherwise it was revoked since.
    */
   CredentialsSet: z.strictObject({
     passwordHash: personalText,
     upgrade: z.literal(true).optional(),
     keptToken: z.string().optional(),
+    tokenGeneration: z.int().min(0).optional(),
   }),
 } as const
 

@@ -177,7 +177,9 @@ export function createAdmission(options: AdmissionOptions): Admission {
 
     enter(client, more, cancellation) {
       if (more <= cheap) return undefined
-      if (isFull || operations.has(client) || decide(client, more) !== 'goes') {
+      // Whoever had waited for room may have left: then nobody does, and this one is looked at anew.
+      const isAwaited = isFull && !operations.isEmpty
+      if (isAwaited || operations.has(client) || decide(client, more) !== 'goes') {
         return operations.wait(client, more, cancellation)
       }
       reserve(client, more)

@@ -60,9 +60,10 @@ export function createAccountCommands(
       checkPassword(newPassword, email, 'change', store.password)
       const hash = await hashPassword(newPassword)
       // Another change may have revoked this token in the meantime. A change after this check causes a conflict.
-      await own.load(caller)
+      const { tokenGeneration } = await own.load(caller)
       try {
-        const revision = await credentials.set(id, hash, current, command, caller.tokenId)
+        const asked = { keptToken: caller.tokenId, tokenGeneration }
+        const revision = await credentials.set(id, hash, current, command, asked)
         const { state } = await own.execute(caller, command, (state) =>
           passwordChanged(state, revision, caller.tokenId),
         )

@@ -71,13 +71,21 @@ export function createCommand(options: {
 }
 
 /**
+ * Call it before costly work that had to wait for its turn.
+ * @throws CustomerError (SERVICE_UNAVAILABLE) after the command's deadline: the caller has been answered that it failed,
+ * so nothing more is begun
+ */
+export function checkDeadline({ deadline }: Command): void {
+  if (deadline !== undefined && performance.now() > deadline) throw serviceUnavailable()
+}
+
+/**
  * Events of a command ready to append.
  * @param part distinguishes the command's appends to different streams; the main one has none
- * @throws CustomerError (SERVICE_UNAVAILABLE) after the command's deadline: the caller has been answered that it
- * failed, so nothing more is begun
+ * @throws CustomerError as {@link checkDeadline}
  */
 export function encodeAll(command: Command, events: readonly DomainEvent[], part = ''): NewEvent[] {
-  if (command.deadline !== undefined && performance.now() > command.deadline) throw serviceUnavailable()
+  checkDeadline(command)
   const metadata = {
     $correlationId: command.correlationId,
     $causationId: command.id,

@@ -15,6 +15,14 @@ export interface StoredCredentials {
   readonly revision: number
 }
 
+/** The token that asks for a change of password. */
+interface AskingToken {
+  /** Its id. */
+  readonly keptToken: string | undefined
+  /** The generation of the customer's tokens when it was last found to be valid. */
+  readonly tokenGeneration: number
+}
+
 export interface Credentials {
   /**
    * The current credentials; undefined for an account without a password. If a change of password was interrupted
@@ -25,7 +33,7 @@ export interface Credentials {
   /**
    * Stores a hash.
    * @param replaced the credentials that it replaces, undefined for the first
-   * @param keptToken the id of the token that asked for the change and stays valid; all others are revoked
+   * @param asked the token that asked for the change: it stays valid, and all others are revoked. Default: none does
    * @returns its revision
    * @throws WrongExpectedRevision if another change came first
    */
@@ -34,7 +42,7 @@ export interface Credentials {
     passwordHash: string,
     replaced: StoredCredentials | undefined,
     command: Command,
-    keptToken?: string,
+    asked?: AskingToken,
   ): Promise<number>
   /**
    * Replaces a hash by a stronger one of the same password. @throws WrongExpectedRevision if another change came first
@@ -59,17 +67,20 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
       if (last.revision > customer.credentialsRevision && customer.status === 'registered') {
         const { $causationId, $correlationId, actor, at } = last.metadata
         const cutOff = { id: $causationId, repeatable: false, correlationId: $correlationId, actor, at: new Date(at) }
-        const { upgrade, keptToken } = last.data
-        await customers.execute(customer.id, cutOff, (state) =>
-          upgrade ? recordHashUpgrade(state, last.revision) : passwordChanged(state, last.revision, keptToken),
-        )
+        const { upgrade, keptToken, tokenGeneration } = last.data
+        await customers.execute(customer.id, cutOff, (state) => {
+          if (upgrade) return recordHashUpgrade(state, last.revision)
+          // Another generation: all tokens were revoked since, so the one that asked must not come back.
+          const kept = state.tokenGeneration === tokenGeneration ? keptToken : undefined
+          return passwordChanged(state, last.revision, kept)
+        })
       }
       return { passwordHash: last.data.passwordHash, revision: last.revision }
     },
 
-    async set(customerId, passwordHash, replaced, command, keptToken) {
+    async set(customerId, passwordHash, replaced, command, asked) {
       await limit(customerId, replaced)
-      const data = { passwordHash, ...(keptToken !== undefined && { keptToken }) }
+      const data = { passwordHash, ...(asked?.keptToken !== undefined && asked) }
       const events = encodeAll(command, [{ type: 'CredentialsSet', data }], 'credentials')
       const { revision } = await eventStore.append(streamOf.credentials(customerId), events, {
         expected: replaced?.revision ?? 'no_stream',

@@ -13,7 +13,7 @@ import { uuidOf } from '../../eventstore/derived-uuid.ts'
 import { type EventStore, StreamNotFound } from '../../eventstore/port.ts'
 import type { HashKindEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
-import { type Command, encodeAll } from '../commands/command.ts'
+import { type Command, checkDeadline, encodeAll } from '../commands/command.ts'
 import { formsOf, kindOf, OWN_KIND, spend, verifyPassword } from './passwords.ts'
 
 const STREAM = STREAM_NAMES.passwordHashKinds
@@ -58,7 +58,7 @@ export interface PasswordChecks {
   /**
    * Whether the password matches the hash. A wrong one costs the work of all kinds.
    * @param hash undefined: there is no hash, and no password matches
-   * @throws TypeError for a hash in an unknown format; EventStoreUnavailable
+   * @throws TypeError for a hash in an unknown format; EventStoreUnavailable; CustomerError after the command's deadline
    */
   check(password: string, hash: string | undefined, command: Command): Promise<boolean>
 }
@@ -72,6 +72,7 @@ export function createPasswordChecks(kinds: HashKinds, onHash: (kind: string) =>
       if (hash !== undefined) {
         await kinds.found(own, command)
         for (const form of forms) {
+          checkDeadline(command)
           if (own !== '') onHash(own)
           if (await verifyPassword(form, hash)) return true
         }
@@ -79,6 +80,7 @@ export function createPasswordChecks(kinds: HashKinds, onHash: (kind: string) =>
       for (const kind of await kinds.all()) {
         if (kind === own) continue
         for (const form of forms) {
+          checkDeadline(command)
           onHash(kind)
           await spend(kind, form)
         }

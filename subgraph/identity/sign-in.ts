@@ -6,7 +6,7 @@
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { Store } from '../../schema/store.ts'
-import type { Command } from '../commands/command.ts'
+import { type Command, checkDeadline } from '../commands/command.ts'
 import type { Customers } from '../customers/customers.ts'
 import { createKeyedQueue } from '../customers/keyed-queue.ts'
 import { isLocked, isUnconfirmed } from '../domain/customer.ts'
@@ -50,6 +50,12 @@ export function createSignIn(parts: {
   const history = createSignInHistory(parts)
   // One check at a time per account, so that concurrent guesses can't all pass before the first is counted.
   const queue = createKeyedQueue<string>()
+  /** Of somebody else's guesses, those that were answered meanwhile must not keep the account's owner waiting. */
+  const inTurn = <T>(key: SignInKey, command: Command, attempt: () => Promise<T>): Promise<T> =>
+    queue.run(String(key), async () => {
+      checkDeadline(command)
+      return attempt()
+    })
 
   /**
    * Whatever the reason for a refusal (a wrong password, a lock, the throttle, an account without a password, an
@@ -65,8 +71,10 @@ export function createSignIn(parts: {
   ): Promise<CustomerDocument> {
     const failures = await history.read(key)
     // Read again: the account may have been locked while this attempt waited for its turn.
-    const read = await customers.load(id ?? NOBODY)
+    let read = await customers.load(id ?? NOBODY)
     const stored = await credentials.read(read)
+    // Reading the credentials completed an interrupted change, which ended the tokens of the state before.
+    if (stored && stored.revision > read.credentialsRevision) read = await customers.load(read.id)
     const customer = id === undefined ? undefined : read
     const isRefused = isThrottled(failures, command.at, store.signInThrottle)
     const isOff =
@@ -94,7 +102,7 @@ export function createSignIn(parts: {
       const customer = await claims.find(email)
       if (customer === undefined) await customers.load(NOBODY)
       const key = customer?.id ?? claims.keyOf(email)
-      return queue.run(String(key), async () => {
+      return inTurn(key, command, async () => {
         try {
           const signedIn = await check(customer?.id, key, password, command)
           access.record(key, 'signed-in', command)
@@ -107,7 +115,7 @@ export function createSignIn(parts: {
     },
 
     confirm(customerId, password, command) {
-      return queue.run(String(customerId), async () => {
+      return inTurn(customerId, command, async () => {
         const customer = await customers.load(customerId)
         if (
           isLocked(customer, command.at) ||

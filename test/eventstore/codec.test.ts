@@ -84,7 +84,11 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   EmailClaimAbandoned: { emailKey: 'key' },
   EmailClaimed: { customerId: 7 },
   EmailReleased: { customerId: 7 },
-  CredentialsSet: { passwordHash: '$argon2id$…' },
+  CredentialsSet: {
+    passwordHash: '$argon2id$…',
+    keptToken: '1b4e28ba-2fa1-41d2-883f-0016d3cca427',
+    tokenGeneration: 1,
+  },
   PasswordHashKindFound: { kind: 'argon2id:19456:2:1' },
   SignInSucceeded: {},
   WrongPasswordGiven: { reason: 'sign-in' },

@@ -180,6 +180,22 @@ t.test('what waits for its own client keeps nobody else waiting', async (t) => {
   await t.resolves(own as Promise<void>)
 })
 
+t.test('who has left keeps nobody waiting', async (t) => {
+  const admission = createAdmission({ ...DEFAULT_ADMISSION, costPerClient: 1_000, costInAll: 2_000, maxWaitMs: 20 })
+  for (const how of ['the client has gone', 'it has waited long enough']) {
+    for (const client of ['a', 'b']) t.equal(admission.enter(client, 1_000, new Cancellation()), undefined, client)
+    const departure = new Cancellation()
+    const left = t.rejects(admission.enter('c', 1_000, departure) as Promise<void>, how)
+    if (how.includes('gone')) departure.cancel()
+    await left
+    admission.leave('a', 1_000)
+    const next = admission.enter('d', 1_000, new Cancellation())
+    next?.catch(() => {})
+    t.equal(next, undefined, 'there is room again')
+    for (const client of ['b', 'd']) admission.leave(client, 1_000)
+  }
+})
+
 t.test('who comes next', async (t) => {
   const options = { ...DEFAULT_ADMISSION, costPerClient: 1_000, costInAll: 2_000 }
   const nobody = () => new Cancellation()

@@ -118,6 +118,27 @@ t.test('the confirmations of an account, of a customer’s subscription, of a gu
   t.match(guest, { to: { value: [{ name: '', address: 'jörg$&@example.com' }] } })
 })
 
+t.test('a name that is no name: nobody has proved whose the address is, so it could be an advertisement', async (t) => {
+  const names: [firstname: string, lastname: string, greeting: string][] = [
+    ['You have won! See shop', 'evil-shop.com today', 'Hello,'],
+    ['Приз на', 'сайт.рф', 'Hello,'],
+    ['Call', '0900 123456', 'Hello,'],
+    ['A'.repeat(60), 'B'.repeat(60), 'Hello,'],
+    ['J.R. Ann-Marie', 'St. John, Jr.', 'Hello J.R. Ann-Marie St. John, Jr.,'],
+  ]
+  const { mails } = await written(t, async (store) => {
+    for (const [index, [firstname, lastname]] of names.entries()) {
+      const id = index + 1
+      await append(store, `customer-${id}`, [registered(id, `c${id}@example.com`, { firstname, lastname }), RESET])
+    }
+  })
+  for (const [index, [, , greeting]] of names.entries()) {
+    const mail = mails.find(({ to }) => [to].flat()[0]?.text.includes(`c${index + 1}@`))
+    t.equal(mail?.text?.split('\n')[0], greeting)
+    if (greeting === 'Hello,') t.match(mail, { to: { value: [{ name: '' }] } })
+  }
+})
+
 t.test('of no use any more', async (t) => {
   const HOUR = 3_600_000
   const changed: CustomerEvent = {

@@ -238,6 +238,16 @@ t.test('a change that is cut off between its two appends: completed, the token t
   t.equal((await next.send(query, { token, headers })).errors, undefined, 'a retry elsewhere')
   t.ok((await next.send('{ customer { id } }', { token })).data.customer)
   t.equal((await next.send('{ customer { id } }', { token: other })).status, 401)
+
+  // Another one, who signs out everywhere before the change is completed.
+  cut = false
+  const second = await signUp(cutOff.send)
+  cut = true
+  t.ok((await cutOff.send(query, { token: second.token })).errors)
+  t.equal((await next.send('mutation { revokeCustomerToken { result } }', { token: second.token })).errors, undefined)
+  const fresh = await signIn(next.send, second.email, NEXT) // completes the change
+  t.ok((await next.send('{ customer { id } }', { token: fresh })).data?.customer, 'who completes it is signed in')
+  t.equal((await next.send('{ customer { id } }', { token: second.token })).status, 401, 'what was revoked stays so')
 })
 
 t.test('a locked account: asked for a link, it is answered like nobody’s address, and gets none', async (t) => {

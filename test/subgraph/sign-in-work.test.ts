@@ -109,9 +109,17 @@ const noted = (store: EventStore): EventStore => ({
   },
   readStream(stream, options) {
     note('read', stream)
-    return store.readStream(stream, options)
+    const events = store.readStream(stream, options)
+    return held && stream.startsWith('customerSignIns-') ? after(held, events) : events
   },
 })
+
+/** Holds attempts up before the password is looked at. */
+let held: Promise<void> | undefined
+async function* after<T>(first: Promise<void>, events: AsyncIterable<T>): AsyncGenerator<T> {
+  await first
+  yield* events
+}
 
 // It is up before anything is imported.
 const { app, send } = await startSubgraph(t, {
@@ -193,6 +201,26 @@ t.test('so it is while the throttle refuses, and it does so for a locked account
   }
   for (const each of costs) t.same(each, costs[0])
   t.same(costs[0]?.hashes, Object.fromEntries(KINDS.map((kind) => [kind, 1])))
+})
+
+t.test('attempts that were answered while they waited cost nothing any more', async (t) => {
+  const token = await signIn(send, moved(0))
+  const guess = 'mutation { changeCustomerPassword(currentPassword: "guess", newPassword: "N3w-password") { id } }'
+  const gate = Promise.withResolvers<void>()
+  held = gate.promise
+  const before = await hashes()
+  const answers = await Promise.all([
+    ...[1, 2, 3].map((n) => send(SIGN_IN, { variables: { email: moved(0), password: `Wr0ng-password${n}` } })),
+    send(guess, { token }),
+  ])
+  for (const { errors } of answers) t.match(errors, [{ extensions: { code: 'SERVICE_UNAVAILABLE' } }])
+  uses = []
+  held = undefined
+  gate.resolve()
+  await untilQuiet()
+  t.same(await hashes(), before)
+  t.ok(uses.filter((use) => use.endsWith('customerSignIns')).length === 0, 'the others have not even begun')
+  t.ok(await signIn(send, moved(0)), 'and the next one has its turn')
 })
 
 t.test('attempts while an account is locked do not lock it anew', async (t) => {
