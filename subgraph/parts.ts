@@ -155,4 +155,4 @@ const READ_MODEL_WRITABLE = 'Whether the read model accepts writes (1), or refus
 const READ_MODEL_CUT_OFF =
   'Whether this instance alone does not reach the read model (1). It is not ready then, because all others have to fold.'
 const READ_MODEL_FENCED =
-  'Whether queries fold the streams (1), because documents are not trusted (a fence, or no lease) or belong to another log. 0 while the event store is unavailable. See docs/read-your-writes.md.'
+  'Whether queries fold the streams (1): the documents belong to another log; or they are not trusted (a fence, or no lease), unless the event store is unavailable. See docs/read-your-writes.md.'

@@ -36,9 +36,9 @@ t.test('npm run bench prints each ratio', async (t) => {
 })
 
 t.test('a wrong option is named', async (t) => {
-  const { status, stderr } = bench('query', '--seconds', 'x')
+  const { status, stderr } = bench('sign-in', '--attempts', 'x')
   t.equal(status, 1)
-  t.equal(stderr, '--seconds is a number above 0, not "x".\n')
+  t.equal(stderr, '--attempts is a number above 0, not "x".\n')
 })
 
 t.test('a bench that does not exist is named', async (t) => {

@@ -12,7 +12,7 @@ import { exact, mayLoseDigits, parseKeepingDigits } from '../exact-numbers.ts'
 import { hasMoreValues } from '../http/json-size.ts'
 import { reasonOf } from '../http/masking.ts'
 import { type GraphQLRequest, parseBody, readBody } from '../http/request.ts'
-import { createMessageRates, MAX_FRAGMENTS, type MessageQueue } from './message-rates.ts'
+import { createMessageRates, MAX_FRAGMENTS } from './message-rates.ts'
 import { SubscriptionCall, type SubscriptionParts } from './subscription-call.ts'
 
 /** How often a client is sent a ping. It is disconnected if no pong arrives before the next. Milliseconds. */
@@ -81,11 +81,10 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
     const client = clientKey(request.ip)
     let isAlive = true
     const opening = new Set<string>()
-    let messages: MessageQueue | undefined
     const isUnread = () => socket.bufferedAmount > MAX_UNREAD
     /** Otherwise the answers to a client that sends without reading would fill the memory. */
     const hold = () => {
-      const isHeld = isUnread() || opening.size > MAX_OPENING || messages?.isWaiting() === true
+      const isHeld = isUnread() || opening.size > MAX_OPENING || messages.isWaiting()
       if (isHeld === socket.isPaused) return
       if (isHeld) socket.pause()
       else socket.resume()
@@ -97,7 +96,7 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
       socket.ping()
     }, PING_MS)
     socket.on('ping', (data) => {
-      messages?.addControl(() => {
+      messages.addControl(() => {
         socket.pong(data, false, hold)
         hold()
       })
@@ -105,7 +104,7 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
     })
     socket.on('pong', () => {
       isAlive = true
-      messages?.addControl()
+      messages.addControl()
       hold()
     })
     const fail = (error: unknown) => {
@@ -116,6 +115,14 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
     const close = (code: number, reason: string) => socket.close(code, reason)
     const connection: Connection = { request, departure, opening, hold, close, isBusy: () => false }
     connections.set(socket, connection)
+    /** Stays so for a client of another protocol, which is turned away: it may go on sending until it is gone. */
+    let receive = async (_: string) => {}
+    const read = (text: string) => void admit(parts, limits, text, connection, receive).catch(fail)
+    const messages = queueOf(client, read, hold)
+    socket.on('message', (data) => {
+      messages.add(String(data))
+      hold()
+    })
     const closed = server.opened(
       {
         protocol: socket.protocol,
@@ -132,20 +139,15 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, limits: Messag
             hold()
           }),
         close: (code, reason) => socket.close(code, reason),
-        onMessage: (receive) => {
-          const read = (text: string) => void admit(parts, limits, text, connection, receive).catch(fail)
-          messages = queueOf(client, read, hold)
-          socket.on('message', (data) => {
-            messages?.add(String(data))
-            hold()
-          })
+        onMessage: (take) => {
+          receive = take
         },
       },
       connection,
     )
     socket.once('close', (code, reason) => {
       clearInterval(ping)
-      messages?.close()
+      messages.close()
       departure.cancel()
       closed(code, String(reason)).catch(fail)
     })

@@ -6,8 +6,11 @@ import { REFUSED, unavailable } from './errors.ts'
 const SCRUB_LIMIT_MS = 60_000
 const POLL_MS = 50
 
-const IN_PROGRESS = /^(aof_rewrite_in_progress|aof_rewrite_scheduled|rdb_bgsave_in_progress):1/m
-/** A snapshot was made, or one was loaded: by a server that was started again, or has been a replica. */
+const IN_PROGRESS = /^(loading|aof_rewrite_in_progress|aof_rewrite_scheduled|rdb_bgsave_in_progress):1/m
+/**
+ * A snapshot was made, or one was loaded: by a server that was started again, or has been a replica. One that loaded its
+ * append-only file says the same; it gets a snapshot that it would not need.
+ */
 const HAS_SNAPSHOT = /^(rdb_saves|rdb_last_load_keys_loaded|rdb_last_load_keys_expired):[1-9]/m
 
 /**
@@ -32,8 +35,11 @@ export async function rewriteFiles(send: (...command: string[]) => Promise<unkno
   async function rewrite(command: string, failed: RegExp): Promise<void> {
     // It is also refused while the server writes for another reason, which may have begun since.
     while ((await send(command)) === REFUSED) {
-      if (!IN_PROGRESS.test(await read())) return
-      await idle()
+      const info = await read()
+      if (IN_PROGRESS.test(info)) await idle()
+      // It has tried: its disk is full, or there is no memory for another process.
+      else if (failed.test(info)) break
+      else return
     }
     if (failed.test(await idle())) throw unavailable('it could not write its files')
   }

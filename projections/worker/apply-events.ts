@@ -58,6 +58,7 @@ interface ApplierOptions {
   readonly patienceMs?: number
   /** See scrubbing.ts. */
   readonly log?: Log
+  readonly signal?: AbortSignal
 }
 
 /** A document to write, and the memory that it takes. */
@@ -173,14 +174,14 @@ function createStoring(
 }
 
 export function createApplier(options: ApplierOptions): Applier {
-  const { eventStore, readModel, onFailure, log } = options
+  const { eventStore, readModel, onFailure, log, signal } = options
   /**
    * The documents that this applier stored last, which saves reading them. If another one was faster, the
    * compare-and-set fails.
    */
   const stored = new LRUCache<number, CustomerDocument>({ maxSize: CACHED_BYTES })
   const parking = createParking(readModel, onFailure, options.patienceMs)
-  const scrubbing = createScrubbing(readModel, log)
+  const scrubbing = createScrubbing(readModel, { log, signal })
   const store = createStoring(options, parking, scrubbing, stored)
   let folded = nothing()
 

@@ -53,9 +53,9 @@ export type GroupProjectionOptions = ProjectionOptions & {
 export function startGroupProjection(options: GroupProjectionOptions): GroupProjection {
   const { eventStore, readModel, group, log = SILENT, observer, batchSize = 500 } = options
   const groups = eventStore.persistentSubscriptions
-  const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options), log })
   const stopping = new AbortController()
   const { signal } = stopping
+  const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options), log, signal })
   let subscription: GroupSubscription | undefined
   /** The filling must not end before the group begins: events appended in between would be lost to both. */
   const created = Promise.withResolvers<void>()

@@ -22,8 +22,14 @@ export interface Scrubbing {
   checkOwed(): Promise<void>
 }
 
-/** @param log told when rewrites begin to fail, and when one succeeds again */
-export function createScrubbing(readModel: ReadModel, log: Log = SILENT): Scrubbing {
+/**
+ * @param options.log told when rewrites begin to fail, and when one succeeds again
+ * @param options.signal ends it before the read model is closed; what is pending stays so for the next process
+ */
+export function createScrubbing(
+  readModel: ReadModel,
+  { log = SILENT, signal }: { readonly log?: Log | undefined; readonly signal?: AbortSignal | undefined } = {},
+): Scrubbing {
   /** No rewrite begins before this time (performance.now). */
   let restsUntil = 0
   let isScrubDue = false
@@ -54,11 +60,13 @@ export function createScrubbing(readModel: ReadModel, log: Log = SILENT): Scrubb
     setTimeout(
       async () => {
         isScrubDue = false // what comes now may come too late for this one
+        if (signal?.aborted) return
         const started = performance.now()
         const failure = await readModel.scrub().then(
           () => undefined,
           (error: Error) => error,
         )
+        if (signal?.aborted) return
         report(failure)
         restsUntil = performance.now() + REST * (performance.now() - started)
         if (failure) schedule(Math.min(2 * wait, CHECK_MS)) // it stays pending until then

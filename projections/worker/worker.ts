@@ -86,18 +86,19 @@ export function reportFailures({ log = SILENT, observer }: ProjectionOptions): (
  */
 export function startProjection(options: ProjectionOptions): Projection {
   const { eventStore, readModel, log = SILENT, observer, batchSize = 500, writeAfter = 10_000 } = options
-  const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options), log })
   const stopping = new AbortController()
+  const { signal } = stopping
+  const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options), log, signal })
   let subscription: Subscription | undefined
   const arrivals = createArrivals()
 
-  const running = repeat(follow, { signal: stopping.signal, log, observer }).finally(arrivals.stop)
+  const running = repeat(follow, { signal, log, observer }).finally(arrivals.stop)
 
   /** @param onProgress called after each batch that is applied and whose checkpoint is stored */
   async function follow(onProgress: () => void): Promise<void> {
     const generation = await readModel.follow()
     let checkpoint = await resume(options)
-    if (stopping.signal.aborted) return
+    if (signal.aborted) return
     applier.forget()
     arrivals.reset()
     if (checkpoint) arrivals.reach(checkpoint.position)
@@ -141,7 +142,7 @@ export function startProjection(options: ProjectionOptions): Projection {
         const isLate = performance.now() - writtenAt > WRITE_MS
         const isEnough = !isBegun || isLate || reach.events >= writeAfter || applier.isFull()
         const isDue = isFilled || batch.caughtUp || isEnough
-        if (!isDue && !stopping.signal.aborted) {
+        if (!isDue && !signal.aborted) {
           observer?.applied?.(batch.events, false, true)
           coming = batches.next()
           continue
@@ -162,7 +163,7 @@ export function startProjection(options: ProjectionOptions): Projection {
           await following.unsubscribe()
         })
         reach = NOTHING
-        if (stopping.signal.aborted) return
+        if (signal.aborted) return
       }
     } finally {
       clearInterval(checks)
@@ -171,7 +172,7 @@ export function startProjection(options: ProjectionOptions): Projection {
       await following.unsubscribe()
     }
     if ('reason' in failure) throw failure.reason
-    if (!stopping.signal.aborted) throw new Error(OVER)
+    if (!signal.aborted) throw new Error(OVER)
   }
 
   return {

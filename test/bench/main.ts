@@ -12,7 +12,7 @@ import { throughputBenches } from './throughput.ts'
 
 const USAGE = `npm run bench -- [NAME]... [--quick] [--rounds N] [--seconds N] ...
 
-Without a name: all, but for those of the second list. A name that does not exist tells the names.
+Without a name, all run but those of the second list. A name that does not exist is answered with those that do.
 
   peers     the gateway beside other gateways
 
@@ -57,6 +57,9 @@ const rounds = positive('rounds', values.rounds)
 const seconds = positive('seconds', values.seconds ?? (values.quick ? '1' : '3'))
 const warmUp = positive('warm-up', values['warm-up'] ?? String(seconds))
 const connections = values.connections === undefined ? {} : { connections: positive('connections', values.connections) }
+const attempts = positive('attempts', values.attempts)
+const documents = positive('documents', values.documents)
+const swaps = positive('swaps', values.swaps)
 const events = positive('events', values.events ?? (values.quick ? '20000' : '200000'))
 const peers = [...Object.keys(gatewayBenches), ...Object.keys(gatewayFigures)]
 const benches = [...Object.keys(requestBenches), ...Object.keys(throughputBenches), ...peers]
@@ -105,8 +108,7 @@ for (const name of names) {
   }
   if (name === MEMORY) {
     const { memoryBench } = await import('./memory.ts')
-    const sizes = { documents: Number(values.documents), swaps: Number(values.swaps) }
-    console.log(await memoryBench(servers, contenders.start, sizes))
+    console.log(await memoryBench(servers, contenders.start, { documents, swaps }))
   }
   if (name === START) {
     const { startBench } = await import('./start.ts')
@@ -114,7 +116,7 @@ for (const name of names) {
   }
   if (name === SIGN_IN) {
     const { signInBench } = await import('./sign-in.ts')
-    ratios.push(...(await signInBench(servers, Number(values.attempts))))
+    ratios.push(...(await signInBench(servers, attempts)))
   }
   contenders.stop()
   await servers.stop()

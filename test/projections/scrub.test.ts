@@ -9,6 +9,7 @@ import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { createApplier } from '../../projections/worker/apply-events.ts'
 import { createScrubbing } from '../../projections/worker/scrubbing.ts'
+import { SILENT } from '../../runtime/log.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { startRedis } from '../support/redis.ts'
 import { registered } from '../support/registered.ts'
@@ -145,4 +146,30 @@ t.test('a deletion while the files are being rewritten has them rewritten once m
   })
   scrubbing.schedule()
   await until('it is done twice', () => times === 2)
+})
+
+t.test('once it is ended, as before the read model is closed, nothing is tried or told', async (t) => {
+  const { readModel } = await openStores(t)
+  const tried: string[] = []
+  const told: string[] = []
+  const log = { ...SILENT, warn: (_: object, message: string) => void told.push(message) }
+  const ended = (name: string, end: AbortController) =>
+    createScrubbing(
+      {
+        ...readModel,
+        async scrub() {
+          tried.push(name)
+          end.abort()
+          throw new Error('closed')
+        },
+      },
+      { log, signal: end.signal },
+    )
+  const [before, meanwhile] = [new AbortController(), new AbortController()]
+  ended('before', before).schedule()
+  before.abort()
+  ended('meanwhile', meanwhile).schedule()
+  await until('the second is tried, after the time of the first', () => tried.length > 0)
+  t.same(tried, ['meanwhile'])
+  t.same(told, [])
 })

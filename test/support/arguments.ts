@@ -15,7 +15,7 @@ export function readArguments<T extends ParseArgsConfig>(config: T, usage: strin
   }
 }
 
-/** @throws never: what is no number above 0 ends the process */
+/** The number above 0 that an option gives. Anything else ends the process with one line. */
 export function positive(name: string, value: string): number {
   const number = Number(value)
   return number > 0 && Number.isFinite(number) ? number : refuse(`--${name} is a number above 0, not "${value}".`)

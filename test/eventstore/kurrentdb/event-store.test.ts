@@ -127,13 +127,16 @@ t.test('18, 21: an append whose answer is lost is repeated if that is safe, and 
   }
 })
 
-t.test('23: an append is written whatever the time is at the server', async (t) => {
-  const { store } = await aServer(t)
+/** The server's clock differs from that of its client, whose process this is. */
+function setServerAhead(t: Test, ms: number): void {
   const { now } = Date
-  for (const [index, offset] of [-3_600_000, 3_600_000].entries()) {
-    t.intercept(Date, 'now', { value: () => now() + offset, configurable: true })
-    t.equal((await store.append('a', someEvents(1), { expected: 'any' })).revision, index, `it is ${-offset} ms ahead`)
-  }
+  t.intercept(Date, 'now', { value: () => now() - ms, configurable: true })
+}
+
+t.test('23: an append is written by a server whose clock is ahead', async (t) => {
+  setServerAhead(t, 3_600_000)
+  const { store } = await aServer(t)
+  t.equal((await append(store, 'a', 1)).revision, 0)
 })
 
 t.test(
@@ -357,7 +360,8 @@ t.test('58: a server that is away at first is used when it comes', async (t) => 
   }
 })
 
-t.test('59: a server that does not answer is given up within 5 s', async (t) => {
+t.test('59: a server that hangs, its clock behind, is given up within 5 s and writes nothing later', async (t) => {
+  setServerAhead(t, -3_600_000)
   const { server, store } = await aServer(t)
   await append(store, 'a', 1)
   server.hang(true)
@@ -376,8 +380,8 @@ t.test('59: a server that does not answer is given up within 5 s', async (t) => 
   )
   t.ok(elapsed() < 5_000)
   server.hang(false)
-  t.equal((await store.append('a', event, { expected: 0 })).revision, 1, 'the same ids converge to one copy')
-  t.equal((await all(store.readStream('a'))).length, 2)
+  t.equal((await all(store.readStream('a'))).length, 1)
+  t.equal((await store.append('a', event, { expected: 0 })).revision, 1)
 })
 
 t.test('57, 60: over TLS with the credentials of the connection string, and not with others', async (t) => {
