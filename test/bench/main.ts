@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: what the service costs beside the least that could do the same, each as a ratio measured in one run.
  */
-import { positive, readArguments, refuse } from '../support/arguments.ts'
+import { positive, readArguments, refuse, zeroOrMore } from '../support/arguments.ts'
 import { compare, type Ratio } from './compare.ts'
 import { gatewayBenches, gatewayFigures } from './gateway.ts'
 import { createContenders } from './processes.ts'
@@ -58,8 +58,8 @@ const seconds = positive('seconds', values.seconds ?? (values.quick ? '1' : '3')
 const warmUp = positive('warm-up', values['warm-up'] ?? String(seconds))
 const connections = values.connections === undefined ? {} : { connections: positive('connections', values.connections) }
 const attempts = positive('attempts', values.attempts)
-const documents = positive('documents', values.documents)
-const swaps = positive('swaps', values.swaps)
+const documents = zeroOrMore('documents', values.documents)
+const swaps = zeroOrMore('swaps', values.swaps)
 const events = positive('events', values.events ?? (values.quick ? '20000' : '200000'))
 const peers = [...Object.keys(gatewayBenches), ...Object.keys(gatewayFigures)]
 const benches = [...Object.keys(requestBenches), ...Object.keys(throughputBenches), ...peers]

@@ -21,6 +21,13 @@ export function positive(name: string, value: string): number {
   return number > 0 && Number.isFinite(number) ? number : refuse(`--${name} is a number above 0, not "${value}".`)
 }
 
+/** The same, where 0 means none. */
+export function zeroOrMore(name: string, value: string): number {
+  const number = Number(value)
+  const isOne = number >= 0 && Number.isFinite(number) && value !== ''
+  return isOne ? number : refuse(`--${name} is a number from 0 on, not "${value}".`)
+}
+
 export function refuse(message: string): never {
   console.error(message)
   process.exit(1)
