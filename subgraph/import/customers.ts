@@ -18,7 +18,7 @@ import { RejectedRow } from './errors.ts'
 import type { Row } from './files/csv.ts'
 import type { ImportedCustomer } from './files/customer-row.ts'
 import { mayBeNew, type Plan, plan, registrationOf } from './new-registration.ts'
-import { registerImported } from './registration.ts'
+import { noteKind, registerImported } from './registration.ts'
 import { addressTaken, idTaken, isRejection } from './rejections.ts'
 import type { Counted, Outcome, ReportedRow, Settle } from './reports.ts'
 import { all, appendFirst, claimOf, claimStream, type ImportRun, takingOf } from './run.ts'
@@ -61,6 +61,7 @@ export function createCustomerImport(run: ImportRun, settle: Settle): CustomerIm
   function begin(row: ReportedRow, customer: ImportedCustomer): Begun {
     const key = claims.keyOf(customer.email)
     if (underWay.has(key) || seen.has(key)) throw new RejectedRow('the e-mail address occurs twice in the file')
+    noteKind(run, customer)
     underWay.add(key)
     return { row, customer, key, own: command(`customer:${customer.id ?? ''}:${key}`) }
   }

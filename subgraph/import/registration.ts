@@ -10,6 +10,7 @@ import { streamOf } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../commands/command.ts'
 import type { GuestStatus } from '../domain/customer.ts'
 import { hashPassword, kindOf, MAGENTO } from '../identity/passwords.ts'
+import { RejectedRow } from './errors.ts'
 import type { ImportedCustomer } from './files/customer-row.ts'
 import { idTaken, isRejection } from './rejections.ts'
 import type { Outcome } from './reports.ts'
@@ -100,6 +101,20 @@ async function replaceCredentials(
   if (left) await eventStore.setStreamMetadata(stream, { $maxCount: 1 })
   const expected = left?.revision ?? 'no_stream'
   return (await eventStore.append(stream, credentialsOf(passwordHash, own), { expected })).revision
+}
+
+/** How many kinds of hashes the store may hold, our own among them: a wrong password costs the work of each. Magento has a few. */
+const MOST_KINDS = 12
+
+/** @throws RejectedRow for a hash of one kind too many */
+export function noteKind({ kinds }: ImportRun, { passwordHash }: ImportedCustomer): void {
+  const kind = passwordHash === undefined ? '' : kindOf(MAGENTO + passwordHash)
+  if (kind === '' || kinds.has(kind)) return
+  if (kinds.size >= MOST_KINDS)
+    throw new RejectedRow(
+      `password_hash would make every wrong sign-in slow; accepted are ${MOST_KINDS} ways of hashing (versions and costs)`,
+    )
+  kinds.add(kind)
 }
 
 /** Hashed only now: it is costly, and few rows of a resumed run need it. */

@@ -42,6 +42,8 @@ export interface ImportRun extends RunOptions {
   readonly claims: EmailClaims
   readonly ids: Ids
   readonly hashKinds: ReturnType<typeof createHashKinds>
+  /** The kinds of password hashes that the store holds, or will. */
+  readonly kinds: Set<string>
   readonly subscribers: Subscribers
   /** Whether there may be guest subscriptions. */
   readonly hasGuests: boolean
@@ -77,13 +79,15 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
   })
   const load = (id: number) => foldCustomer(eventStore, id)
   const claims = createEmailClaims(eventStore, { load }, options.emailHashKey)
+  const hashKinds = createHashKinds(eventStore)
   return {
     ...options,
     eventStore,
     bulk: options.dryRun ? undefined : bulkAppendsOf(log),
     claims,
     ids: createIds(eventStore),
-    hashKinds: createHashKinds(eventStore),
+    hashKinds,
+    kinds: new Set(await hashKinds.all()),
     subscribers: createSubscribers(eventStore, claims.keysOf),
     before: await end(eventStore),
     isEmpty: await hasNone(eventStore, STREAM_PREFIXES.email),

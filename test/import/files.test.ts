@@ -306,6 +306,13 @@ t.test('a hash that would make every wrong sign-in dear is rejected', async (t) 
     customers: head + rows.map((each, index) => `${emailOf(index)},${index + 1},B,C,${each}\n`).join(''),
   })
   t.match(customers, { imported: 0, rejected: 3 })
+
+  const kinds = Array.from({ length: 14 }, (_, index) => argon(`3_32_1_${8192 * (index + 1)}`))
+  const many = [...kinds, kinds[0], kinds[13]]
+  const { customers: some } = await run(t, {
+    customers: head + many.map((each, index) => `${emailOf(index)},${index + 1},B,C,${each}\n`).join(''),
+  })
+  t.match(some, { imported: 12, rejected: 4 }, 'with our own they are 12, each of which any number may have')
 })
 
 t.test('bcrypt, as Magento 1 writes it', async (t) => {
