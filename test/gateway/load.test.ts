@@ -2,9 +2,10 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Agent, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import fc from 'fast-check'
 import t from 'tap'
 import { DEFAULT_LIMITS } from '../../gateway/accepted-values.ts'
 import { Cancellation } from '../../gateway/cancellation.ts'
@@ -194,6 +195,40 @@ t.test('who has left keeps nobody waiting', async (t) => {
     t.equal(next, undefined, 'there is room again')
     for (const client of ['b', 'd']) admission.leave(client, 1_000)
   }
+})
+
+t.test('whatever comes, waits and leaves: where nothing runs nobody waits', async (t) => {
+  const arrival = fc.record({ client: fc.constantFrom('a', 'b', 'c'), cost: fc.constantFrom(150, 400, 1_000, 2_500) })
+  const step = fc.oneof(arrival, fc.record({ ends: fc.nat() }), fc.record({ departs: fc.nat() }))
+  const property = fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+    const admission = createAdmission({ ...DEFAULT_ADMISSION, costPerClient: 1_000, costInAll: 2_000 })
+    const running: { client: string; cost: number }[] = []
+    const waiting = new Set<Cancellation>()
+    const enter = async (entry: { client: string; cost: number }) => {
+      const departure = new Cancellation()
+      waiting.add(departure)
+      const isIn = await Promise.resolve(admission.enter(entry.client, entry.cost, departure)).then(
+        () => true,
+        () => false,
+      )
+      waiting.delete(departure)
+      if (isIn) running.push(entry)
+    }
+    const end = (index: number) => {
+      const [entry] = running.splice(index % running.length, 1)
+      if (entry) admission.leave(entry.client, entry.cost)
+    }
+    for (const step of [...steps, ...steps.map(() => ({ ends: 0 }))]) {
+      if ('client' in step) void enter(step)
+      else if ('ends' in step) end(step.ends)
+      else [...waiting][step.departs % waiting.size]?.cancel()
+      await setImmediate()
+      if (running.length === 0 && waiting.size > 0) return false
+    }
+    return running.length === 0 && admission.enter('d', 2_000, new Cancellation()) === undefined
+  })
+  await fc.assert(property, { numRuns: 100 })
+  t.pass()
 })
 
 t.test('who comes next', async (t) => {
