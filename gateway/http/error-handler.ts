@@ -11,10 +11,12 @@ const UNSUPPORTED_TYPE = 'Request content type must be application/json'
 
 /** Answers every error in GraphQL's form. */
 export function handleErrors(app: FastifyInstance, metrics: Metrics): void {
-  app.setErrorHandler((error: Error & { statusCode?: number }, request, reply) => {
+  app.setErrorHandler((error: Error & { statusCode?: number; code?: string }, request, reply) => {
     const { statusCode = 500 } = error
     reply.headers(SECURITY_HEADERS).type(contentTypes[negotiate(request.headers.accept) ?? 'any'])
-    if (error instanceof Cancelled) return reply.code(408).send('')
+    // An answer in parts whose client was gone before the first.
+    const isUnsent = error.code === 'ERR_STREAM_PREMATURE_CLOSE' && request.raw.socket.destroyed
+    if (error instanceof Cancelled || isUnsent) return reply.code(408).send('')
     if (error instanceof RequestError) {
       noteOverload(error, reply, metrics)
       return reply.code(error.statusCode).send(errorBody(error.errors))

@@ -4,9 +4,9 @@ import { type ClientRequest, request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { GatewayOptions } from '../../gateway/server.ts'
+import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
 import { until } from '../support/until.ts'
-import { type Asked, answer, compose, post, serve, startGateway } from './support.ts'
+import { type Asked, answer, compose, listen, post, serve, startGateway } from './support.ts'
 
 const JSON_TYPE = { 'content-type': 'application/json' }
 
@@ -38,6 +38,31 @@ async function start(t: Test, subgraphs: Record<string, string>, options: Partia
   }
   return { asked, next, send, cancelled, ...gateway }
 }
+
+t.test('a client that goes away just as its answer in parts is sent is no error', async (t) => {
+  const lines: string[] = []
+  const logger = { level: 'error', stream: { write: (line: string) => void lines.push(line) } }
+  const url = await serve(t, ({ response, query }) =>
+    answer(response, query.includes('_entities') ? { _entities: [{ slow: 1 }] } : { t: { __typename: 'T', id: '1' } }),
+  )
+  const a = { sdl: 'type Query { t: T } type T @key(fields: "id") { id: ID! }', url }
+  const b = { sdl: 'type T @key(fields: "id") { id: ID! slow: Int }', url }
+  const app = await buildGateway({ supergraph: compose(t, { a, b }), logger })
+  app.addHook('onSend', async ({ raw }, reply) => {
+    raw.socket.destroy()
+    await once(reply.raw, 'close')
+  })
+  const base = await listen(t, app)
+  const headers = { ...JSON_TYPE, accept: 'multipart/mixed;deferSpec=20220824, application/json' }
+  const asked = fetch(`${base}/graphql`, {
+    method: 'POST',
+    headers,
+    body: JSON.stringify({ query: '{ t { id ... @defer { slow } } }' }),
+  })
+  await t.rejects(asked)
+  await delay(100)
+  t.same(lines, [])
+})
 
 t.test('a client that goes away: its queries stop, its mutation is finished', async (t) => {
   const a =
