@@ -12,8 +12,6 @@ export interface TcpProxy {
   mend(): void
   /** While it hangs, connections stay and nothing gets through. */
   hang(on: boolean): void
-  /** It hangs once clients have sent so many bytes more. */
-  hangAfter(bytes: number): void
   /** What the server sends arrives so much later. */
   lag(milliseconds: number): void
 }
@@ -22,7 +20,6 @@ export async function startProxy(t: Test, target: number): Promise<TcpProxy> {
   let port = target
   let isCut = false
   let isHanging = false
-  let left = Number.POSITIVE_INFINITY
   let lagMs = 0
   const sockets = new Set<Socket>()
   const server = createServer((client) => {
@@ -36,9 +33,6 @@ export async function startProxy(t: Test, target: number): Promise<TcpProxy> {
       from.on('data', (chunk) => {
         if (from === upstream && lagMs > 0) return void setTimeout(() => to.write(chunk), lagMs)
         to.write(chunk)
-        if (from === upstream) return
-        left -= chunk.length
-        if (left <= 0) hang(true)
       })
       from.on('error', () => {})
       from.on('close', () => {
@@ -51,11 +45,6 @@ export async function startProxy(t: Test, target: number): Promise<TcpProxy> {
   await once(server, 'listening')
   const cutAll = () => {
     for (const socket of sockets) socket.destroy()
-  }
-  const hang = (on: boolean) => {
-    isHanging = on
-    left = Number.POSITIVE_INFINITY
-    for (const socket of sockets) on ? socket.pause() : socket.resume()
   }
   t.teardown(() => {
     server.close()
@@ -74,9 +63,9 @@ export async function startProxy(t: Test, target: number): Promise<TcpProxy> {
     mend() {
       isCut = false
     },
-    hang,
-    hangAfter(bytes) {
-      left = bytes
+    hang(on) {
+      isHanging = on
+      for (const socket of sockets) on ? socket.pause() : socket.resume()
     },
     lag(milliseconds) {
       lagMs = milliseconds

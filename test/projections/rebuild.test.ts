@@ -8,11 +8,10 @@ import type { ReadModel } from '../../projections/read-model.ts'
 import { compareGenerations, type Difference } from '../../projections/rebuild.ts'
 import { FILTER, startProjection } from '../../projections/worker/worker.ts'
 import { fillLog } from '../bench/log.ts'
-import { startProxy } from '../history/proxy.ts'
 import { runCommand } from '../support/commands.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
-import { startProcess } from '../support/processes.ts'
+import { startScript } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { appendHistories, someHistories } from './support.ts'
@@ -207,29 +206,15 @@ t.test('under live traffic no query fails or is stale, and the switch is noticed
   t.match(await rebuild('--verify'), { code: 0 })
 })
 
-/** A small part of what the rebuild sends. */
-const PART_BYTES = 200_000
-
 t.test('interrupted, by whatever it is, it goes on where it was', ALONE, async (t) => {
   const { folder, urls, eventStore, open, rebuild } = await startStores(t, 'redis')
   await fillLog(eventStore, 25_000)
   const next = await open(2)
-  const { port, hang, hangAfter } = await startProxy(t, Number(new URL(urls.READMODEL_URL).port))
   for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
     const place = (await next.getCheckpoint())?.position.commit ?? 0n
-    hangAfter(PART_BYTES)
-    // It gets on by a part at a time, so that it is not done before it is interrupted.
-    const hasBegun = async () => {
-      if (((await next.getCheckpoint())?.position.commit ?? 0n) > place) return true
-      hang(false)
-      hangAfter(PART_BYTES)
-      return false
-    }
-    const started = startProcess(t, 'rebuild', folder, { ...urls, READMODEL_URL: `redis://127.0.0.1:${port}` })
-    await until('it has begun', hasBegun)
-    const ended = started.end(signal)
-    hang(false)
-    t.equal(await ended, signal === 'SIGKILL' ? 'SIGKILL' : 130)
+    const started = startScript(t, 'test/projections/rebuild-process.ts', folder, urls, [signal])
+    t.equal(await started.ended, signal === 'SIGKILL' ? 'SIGKILL' : 130, started.output())
+    t.ok(((await next.getCheckpoint())?.position.commit ?? 0n) > place, 'it had begun')
     if (signal === 'SIGTERM') t.match(started.output(), /The same command resumes from here/)
   }
   const reached = (await next.getCheckpoint())?.position.commit ?? 0n
