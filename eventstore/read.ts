@@ -1,7 +1,14 @@
 /** Common reads of streams and of the log. */
 import type { DomainEvent } from '../schema/events.ts'
 import { decode, type Recorded } from './codec.ts'
-import { type EventStore, type Position, type RecordedEvent, type StreamFilter, StreamNotFound } from './port.ts'
+import {
+  type EventStore,
+  type Position,
+  type RecordedEvent,
+  StreamDeleted,
+  type StreamFilter,
+  StreamNotFound,
+} from './port.ts'
 
 /** Yields nothing for a missing stream. */
 export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
@@ -9,6 +16,15 @@ export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenera
     yield* events
   } catch (error) {
     if (!(error instanceof StreamNotFound)) throw error
+  }
+}
+
+/** Yields nothing for a stream that is missing, or was tombstoned: in the event store by hand, since nothing here does that. */
+export async function* orGone(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
+  try {
+    yield* orNone(events)
+  } catch (error) {
+    if (!(error instanceof StreamDeleted)) throw error
   }
 }
 

@@ -3,7 +3,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
 import type { EventPlace } from '../../eventstore/event-place.ts'
-import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { type EventStore, StreamDeleted, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { orGone } from '../../eventstore/read.ts'
 import { type CustomerDocument, project } from '../../projections/customer.ts'
 import type { Marks } from '../../projections/fence/marks.ts'
 import type { Log } from '../../runtime/log.ts'
@@ -35,19 +36,15 @@ export function createExecution(options: {
   async function earlierEvents(id: number, command: Command) {
     const events: Recorded<CustomerEvent>[] = []
     let newest = -1
-    try {
-      const newestFirst = eventStore.readStream(streamOf.customer(id), {
-        direction: 'backwards',
-        maxCount: REPETITION_WINDOW,
-      })
-      for await (const stored of newestFirst) {
-        newest = Math.max(newest, stored.revision)
-        const { $causationId } = (stored.metadata ?? {}) as Partial<EventMetadata>
-        if (isCause(command, $causationId)) events.unshift(decode<CustomerEvent>(stored))
-        else if (events.length > 0) break
-      }
-    } catch (error) {
-      if (!(error instanceof StreamNotFound)) throw error
+    const newestFirst = eventStore.readStream(streamOf.customer(id), {
+      direction: 'backwards',
+      maxCount: REPETITION_WINDOW,
+    })
+    for await (const stored of orGone(newestFirst)) {
+      newest = Math.max(newest, stored.revision)
+      const { $causationId } = (stored.metadata ?? {}) as Partial<EventMetadata>
+      if (isCause(command, $causationId)) events.unshift(decode<CustomerEvent>(stored))
+      else if (events.length > 0) break
     }
     return { events, newest }
   }
@@ -92,7 +89,8 @@ export function createExecution(options: {
       try {
         return await append(state, command, events)
       } catch (error) {
-        if (!(error instanceof WrongExpectedRevision)) throw error
+        // A stream that was tombstoned by hand has no customer any more, as it is read.
+        if (!(error instanceof WrongExpectedRevision || (error instanceof StreamDeleted && !fresh))) throw error
         if (attempt === MAX_ATTEMPTS) {
           log.warn(
             { customerId: id, attempts: attempt, ...traceIds(command.traceparent) },
