@@ -19,12 +19,16 @@ export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenera
   }
 }
 
-/** Yields nothing for a stream that is missing, or was tombstoned: in the event store by hand, since nothing here does that. */
+/** Whether a read failed because the stream is missing, or was tombstoned: by hand, since nothing here does that. */
+export const isOfNoStream = (error: unknown): boolean =>
+  error instanceof StreamNotFound || error instanceof StreamDeleted
+
+/** Yields nothing for a stream that is missing, or was tombstoned. */
 export async function* orGone(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
   try {
-    yield* orNone(events)
+    yield* events
   } catch (error) {
-    if (!(error instanceof StreamDeleted)) throw error
+    if (!isOfNoStream(error)) throw error
   }
 }
 

@@ -16,11 +16,10 @@ import {
   type EventStore,
   type Position,
   type RecordedEvent,
-  StreamDeleted,
-  StreamNotFound,
   type Subscription,
   type SubscriptionBatch,
 } from '../eventstore/port.ts'
+import { isOfNoStream } from '../eventstore/read.ts'
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import { type Log, SILENT } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
@@ -277,7 +276,7 @@ class Worker {
     try {
       for await (const { id } of this.#stored.readStream(stream)) ids.add(id)
     } catch (error) {
-      if (!(error instanceof StreamNotFound || error instanceof StreamDeleted)) throw error
+      if (!isOfNoStream(error)) throw error
     }
     await outbox.forget(ids)
   }

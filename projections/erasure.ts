@@ -17,10 +17,9 @@ import {
   type NewEvent,
   type RecordedEvent,
   StreamDeleted,
-  StreamNotFound,
   WrongExpectedRevision,
 } from '../eventstore/port.ts'
-import { firstOf, newestEvent, orGone, orNone } from '../eventstore/read.ts'
+import { firstOf, isOfNoStream, newestEvent, orGone, orNone } from '../eventstore/read.ts'
 import {
   type DomainEvent,
   type EmailEvent,
@@ -246,7 +245,7 @@ async function deleteStream(eventStore: EventStore, stream: string): Promise<boo
     return true
   } catch (error) {
     // Another process that finishes the same erasure may have deleted it in between.
-    if (error instanceof StreamNotFound || error instanceof StreamDeleted) return false
+    if (isOfNoStream(error)) return false
     if (error instanceof WrongExpectedRevision) return false
     throw error
   }

@@ -3,7 +3,7 @@
 import { decode } from '../eventstore/codec.ts'
 import { isSameId } from '../eventstore/event-place.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
-import { newestStored, orGone } from '../eventstore/read.ts'
+import { isOfNoStream, newestStored } from '../eventstore/read.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
@@ -31,10 +31,13 @@ export async function foldCustomer(
   to = Number.MAX_SAFE_INTEGER,
 ): Promise<CustomerDocument> {
   let document = from
-  const events = eventStore.readStream(streamOf.customer(id), { from: from.revision + 1 })
-  for await (const event of orGone(events)) {
-    if (event.revision > to) break
-    document = await applyNext(eventStore, document, event, to)
+  try {
+    for await (const event of eventStore.readStream(streamOf.customer(id), { from: from.revision + 1 })) {
+      if (event.revision > to) break
+      document = await applyNext(eventStore, document, event, to)
+    }
+  } catch (error) {
+    if (!isOfNoStream(error)) throw error
   }
   return document
 }
@@ -58,15 +61,18 @@ export async function foldForward(
 ): Promise<Folded> {
   let { document, eventId } = known
   let isCompared = eventId === undefined
-  const events = eventStore.readStream(streamOf.customer(id), { from: Math.max(document.revision, 0) })
-  for await (const event of orGone(events)) {
-    if (!isCompared) {
-      if (event.revision !== document.revision || !isSameId(event.id, eventId ?? '')) break
-      isCompared = true
-      continue
+  try {
+    for await (const event of eventStore.readStream(streamOf.customer(id), { from: Math.max(document.revision, 0) })) {
+      if (!isCompared) {
+        if (event.revision !== document.revision || !isSameId(event.id, eventId ?? '')) break
+        isCompared = true
+        continue
+      }
+      document = await applyNext(eventStore, document, event)
+      eventId = event.id
     }
-    document = await applyNext(eventStore, document, event)
-    eventId = event.id
+  } catch (error) {
+    if (!isOfNoStream(error)) throw error
   }
   return isCompared ? { document, eventId } : foldForward(eventStore, id)
 }

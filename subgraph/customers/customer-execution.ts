@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
 import type { EventPlace } from '../../eventstore/event-place.ts'
 import { type EventStore, StreamDeleted, WrongExpectedRevision } from '../../eventstore/port.ts'
-import { orGone } from '../../eventstore/read.ts'
+import { isOfNoStream } from '../../eventstore/read.ts'
 import { type CustomerDocument, project } from '../../projections/customer.ts'
 import type { Marks } from '../../projections/fence/marks.ts'
 import type { Log } from '../../runtime/log.ts'
@@ -36,15 +36,19 @@ export function createExecution(options: {
   async function earlierEvents(id: number, command: Command) {
     const events: Recorded<CustomerEvent>[] = []
     let newest = -1
-    const newestFirst = eventStore.readStream(streamOf.customer(id), {
-      direction: 'backwards',
-      maxCount: REPETITION_WINDOW,
-    })
-    for await (const stored of orGone(newestFirst)) {
-      newest = Math.max(newest, stored.revision)
-      const { $causationId } = (stored.metadata ?? {}) as Partial<EventMetadata>
-      if (isCause(command, $causationId)) events.unshift(decode<CustomerEvent>(stored))
-      else if (events.length > 0) break
+    try {
+      const newestFirst = eventStore.readStream(streamOf.customer(id), {
+        direction: 'backwards',
+        maxCount: REPETITION_WINDOW,
+      })
+      for await (const stored of newestFirst) {
+        newest = Math.max(newest, stored.revision)
+        const { $causationId } = (stored.metadata ?? {}) as Partial<EventMetadata>
+        if (isCause(command, $causationId)) events.unshift(decode<CustomerEvent>(stored))
+        else if (events.length > 0) break
+      }
+    } catch (error) {
+      if (!isOfNoStream(error)) throw error
     }
     return { events, newest }
   }
