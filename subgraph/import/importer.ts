@@ -55,7 +55,8 @@ export async function importFiles(
     const { importRows } = createCustomerImport(run, settle)
     const composite = isComposite(columns)
     const read = withFloors(run, rows(), 'customer', CUSTOMER_ID_COLUMNS)
-    const ofCustomers = composite ? customersIn(grouped(read)) : alone(read)
+    const attributes = store.customAttributes.customer.map(({ code }) => code)
+    const ofCustomers = composite ? customersIn(grouped(read), attributes) : alone(read)
     const into = { report: reports.customers, file, before: 0 }
     await forEachConcurrently(ofCustomers, BATCHES_IN_FLIGHT, (batch) =>
       importRows(batch, (row) => readCustomer(whole(row), store, now, timeZone), into),

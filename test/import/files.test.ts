@@ -6,7 +6,7 @@ import { openLog } from '../../eventstore/open-event-store.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { regionsNamed } from '../../schema/regions.ts'
-import { store } from '../../schema/store.ts'
+import { type PartialStore, store } from '../../schema/store.ts'
 import { faultOfMagentoHash, verifyMagentoPassword } from '../../subgraph/identity/magento-hashes.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { importFiles } from '../../subgraph/import/importer.ts'
@@ -21,6 +21,7 @@ interface Given {
   readonly addresses?: string | Buffer
   readonly encoding?: string
   readonly dryRun?: boolean
+  readonly store?: PartialStore
   /** Ids of customers to read back. */
   readonly read?: readonly number[]
 }
@@ -39,7 +40,7 @@ async function run(t: Test, { folder, customers, addresses, read = [], ...given 
       ...given,
       eventStore,
       emailHashKey: loadKeys(configuration).emailHashKey,
-      store: store(),
+      store: store(given.store),
       customers: customers === undefined ? undefined : paths.customers,
       addresses: addresses === undefined ? undefined : paths.addresses,
       now: new Date('2026-11-25T12:00:00Z'),
@@ -204,6 +205,27 @@ dan@example.com,Dan,Oak,London,,GB,Dan,Oak,1,,x,1,Yes,TRUE
   await t.rejects(run(t, { customers: 'email,firstname,lastname,_address_city\n' }), {
     message: /has no column _address_firstname/,
   })
+})
+
+t.test('a further value of an attribute in the row below its customer is not lost without a word', async (t) => {
+  const options = ['Shoes', 'Hats', 'Bags'].map((label, index) => ({ value: String(index), label }))
+  const likes = { code: 'likes', label: 'Likes', type: 'multiselect' as const, options }
+  const { customers, addresses, rejected, documents } = await run(t, {
+    store: { customAttributes: { customer: [likes] } },
+    customers:
+      'email,firstname,lastname,likes,_address_firstname,_address_lastname,_address_street,_address_city,_address_country_id\n' +
+      'ann@example.com,Ann,Lee,Shoes,Ann,Lee,x,Ulm,DE\n,,,Hats,Ann,Lee,y,Bonn,DE\n,,,Bags,,,,,\nbob@example.com,Bob,Ray,Hats,,,,,\n',
+    read: [1, 2],
+  })
+  t.match(
+    [customers, addresses],
+    [
+      { imported: 2, rejected: 2 },
+      { imported: 2, rejected: 0 },
+    ],
+  )
+  t.match(rejected, [/^3: a value of likes is below its customer: write all of them/, /^4: a value of likes/])
+  t.match(documents, [{ customAttributes: { likes: ['0'] } }, { customAttributes: { likes: ['1'] } }])
 })
 
 /** Of row `index` of a file that has a row for each of several values. */

@@ -5,6 +5,9 @@ import t, { type Test } from 'tap'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
+import { customerColumns } from '../../subgraph/import/files/columns.ts'
+import { openTable } from '../../subgraph/import/files/csv.ts'
+import { createRejectedFile } from '../../subgraph/import/files/rejected-file.ts'
 import { runCommand } from '../support/commands.ts'
 import { environment, temporaryFolder } from '../support/graph.ts'
 
@@ -136,6 +139,58 @@ t.test('of a composite file, with the rows that it needs', async (t) => {
   const after = await cities()
   t.same(after.get('Ann')?.toSorted(), ['Bonn', 'Rom', 'Ulm'], 'each once')
   t.same(after.get('Bob'), ['Paris'])
+})
+
+t.test('of a composite file, a person without an e-mail address: nothing goes to the customer above', async (t) => {
+  const head =
+    'email,firstname,lastname,_address_firstname,_address_lastname,_address_street,_address_city,_address_country_id'
+  const { read, mend, customers, ...given } = await shop(t, {
+    'customers.csv':
+      `${head}\nann@example.com,Ann,Lee,Ann,Lee,x,Ulm,DE\n,Bob,Ray,Bob,Ray,x,Rom,IT\n,,,Bob,Ray,y,Bari,IT\n` +
+      ',Cat,Poe,,,,,\ndan@example.com,Dan,Oak,,,,,\n',
+  })
+  const { code, output } = await given.import('customers.csv')
+  t.equal(code, 1)
+  t.match(output, /customers: 2 imported, 0 already there, 2 rejected \(4 rows read\)/)
+  t.match(output, /addresses: 1 imported, 0 already there, 2 rejected \(3 rows read\)/)
+  t.match(await customers(), [
+    { firstname: 'Ann', addresses: [{ city: 'Ulm' }] },
+    { firstname: 'Dan', addresses: [] },
+  ])
+  t.equal((await customers())[0]?.addresses.length, 1)
+  const unknown = 'the customer of the address is unknown because a row above it was rejected'
+  t.equal(
+    await read('customers.rejected.csv'),
+    `rejected_line,rejected_reason,${head}\n` +
+      `3,email is missing or not an address; ${unknown},,Bob,Ray,Bob,Ray,x,Rom,IT\n` +
+      `4,${unknown},,,,Bob,Ray,y,Bari,IT\n` +
+      '5,email is missing or not an address,,Cat,Poe,,,,,\n',
+  )
+  await mend('customers.rejected.csv', [',,Bob', ',bob@example.com,Bob'], [',,Cat', ',cat@example.com,Cat'])
+  const mended = await given.import('customers.rejected.csv')
+  t.equal(mended.code, 0, mended.output)
+  const bob = (await customers()).find(({ firstname }) => firstname === 'Bob')
+  t.same(bob?.addresses.map(({ city }) => city).toSorted(), ['Bari', 'Rom'])
+})
+
+t.test('many rejected addresses of one customer are not looked at again and again', async (t) => {
+  const folder = await temporaryFolder(t)
+  const path = join(folder, 'customers.csv')
+  await writeFile(path, 'email,firstname,lastname\n')
+  const table = { ...(await openTable(path, customerColumns([], []))), path }
+  const file = createRejectedFile(join(folder, 'customers.rejected.csv'), table)
+  const rows = Array.from({ length: 1_000 }, (_, line) => ({ line, from: 0, bytes: 0, fields: {} }))
+  let looks = 0
+  for (const [index, row] of rows.entries()) {
+    const above = new Proxy(rows.slice(0, index), {
+      get(target, key) {
+        looks++
+        return Reflect.get(target, key)
+      },
+    })
+    file.add(row, 'x', above)
+  }
+  t.ok(looks < 10 * rows.length, `${looks} looks at ${rows.length} rows`)
 })
 
 t.test('of UTF-16, in UTF-8', async (t) => {

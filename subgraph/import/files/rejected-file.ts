@@ -51,10 +51,11 @@ export function createRejectedFile(path: string, table: Table & { readonly path:
     path,
 
     add(row, reason, above = []) {
-      for (const each of above) {
-        // The list grows while the file is being read.
-        if (each.line < row.line && !rejected.has(each.line))
-          rejected.set(each.line, { reason: '', place: placeOf(each) })
+      // Upwards, as far as none is there yet: a customer may have many. The list grows while the file is being read.
+      for (let index = above.length - 1; index >= 0; index--) {
+        const each = above[index] as Row
+        if (rejected.has(each.line) && each.line < row.line) break
+        if (each.line < row.line) rejected.set(each.line, { reason: '', place: placeOf(each) })
       }
       // A row of a composite file may be rejected both as a customer and as an address.
       const earlier = rejected.get(row.line)?.reason
