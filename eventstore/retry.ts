@@ -2,30 +2,15 @@
  * An event store that waits out outages, for commands that have to finish; services answer that it is unavailable
  * instead.
  */
-import { setTimeout as delay } from 'node:timers/promises'
-import { type BackOff, waitAfter } from '../runtime/back-off.ts'
+import { createPatience, type PatienceOptions } from '../runtime/patience.ts'
 import { isKurrentDbUrl } from './kurrentdb/connection/scheme.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from './port.ts'
-
-const BACK_OFF: BackOff = { firstMs: 100, mostMs: 2_000 }
-const LONGEST_OUTAGE_MS = 10 * 60_000
-
-export interface RetryOptions {
-  /** Once aborted, it no longer waits. */
-  readonly signal?: AbortSignal
-  /** Called once for each outage, with the first error's message. */
-  onOutage?(reason: string): void
-  /** Until this returns true, errors are thrown. Default: from the start. */
-  isBegun?(): boolean
-  /** After this many milliseconds without an answer, the error is thrown. Default 10 minutes. */
-  readonly longestOutage?: number
-}
 
 /**
  * A wrapper for opening a log, which retries for a server alone: the operator has to fix a problem with a file at once.
  */
 export const withRetriesFor =
-  (url: string, options: RetryOptions) =>
+  (url: string, options: PatienceOptions) =>
   (eventStore: EventStore): EventStore =>
     isKurrentDbUrl(url) ? withRetries(eventStore, options) : eventStore
 
@@ -33,39 +18,8 @@ export const withRetriesFor =
  * Reads resume after the last event read. Appends are retried if that is safe: with an exact revision or `no_stream`.
  * Every other call is passed through unchanged.
  */
-export function withRetries(
-  eventStore: EventStore,
-  { signal, onOutage, isBegun = () => true, longestOutage = LONGEST_OUTAGE_MS }: RetryOptions = {},
-): EventStore {
-  /** For all calls together: the time of the first failure since the last answer. */
-  let outageSince: number | undefined
-
-  const answered = () => {
-    outageSince = undefined
-  }
-
-  /** @throws the error, if it is another one or the outage has lasted too long */
-  async function waitOut(error: unknown, attempt: number): Promise<void> {
-    if (!(error instanceof EventStoreUnavailable) || signal?.aborted || !isBegun()) throw error
-    if (outageSince === undefined) {
-      outageSince = performance.now()
-      onOutage?.(error.message)
-    }
-    if (performance.now() - outageSince > longestOutage) throw error
-    await delay(waitAfter(BACK_OFF, attempt + 1), undefined, { ...(signal && { signal }) }).catch(() => {})
-  }
-
-  async function withRetries<T>(work: () => Promise<T>): Promise<T> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const result = await work()
-        answered()
-        return result
-      } catch (error) {
-        await waitOut(error, attempt)
-      }
-    }
-  }
+export function withRetries(eventStore: EventStore, options: PatienceOptions = {}): EventStore {
+  const { answered, waitOut, retried } = createPatience(EventStoreUnavailable, options)
 
   /** @param begin starts the read, or resumes it after that many events; undefined: nothing is left */
   async function* resumed(
@@ -98,7 +52,7 @@ export function withRetries(
     append(stream, events, options) {
       const send = () => eventStore.append(stream, events, options)
       const isRepeatable = typeof options.expected === 'number' || options.expected === 'no_stream'
-      return isRepeatable ? withRetries(send) : send()
+      return isRepeatable ? retried(send) : send()
     },
 
     readStream: (stream, options = {}) =>
@@ -119,7 +73,7 @@ export function withRetries(
         return eventStore.readAll({ ...options, from: last.position, ...maxCount })
       }),
 
-    setStreamMetadata: (stream, metadata) => withRetries(() => eventStore.setStreamMetadata(stream, metadata)),
-    getStreamMetadata: (stream) => withRetries(() => eventStore.getStreamMetadata(stream)),
+    setStreamMetadata: (stream, metadata) => retried(() => eventStore.setStreamMetadata(stream, metadata)),
+    getStreamMetadata: (stream) => retried(() => eventStore.getStreamMetadata(stream)),
   }
 }

@@ -110,7 +110,12 @@ async function compareWithLive(
     return 0
   }
   let count = 0
-  for await (const difference of compareGenerations(next, live, (progress) => observer.comparing?.(progress))) {
+  const differences = compareGenerations(next, live, {
+    signal,
+    report: (progress) => observer.comparing?.(progress),
+    onOutage: (reason) => observer.warned?.(`${reason} The comparison waits for it.`),
+  })
+  for await (const difference of differences) {
     if (signal.aborted) break
     // A live generation that can't be read does not count against the new one.
     if (difference.fields !== 'unreadable') count++

@@ -15,10 +15,12 @@ import {
 import { firstOf, logEnd } from '../eventstore/read.ts'
 import { inBatches } from '../runtime/in-batches.ts'
 import type { Log } from '../runtime/log.ts'
+import { createPatience } from '../runtime/patience.ts'
 import { streamOf } from '../schema/streams.ts'
 import { absentCustomer, type CustomerDocument } from './customer.ts'
 import { customerOf, foldCustomer } from './fold.ts'
-import type { ReadModel, Space } from './read-model.ts'
+import { type ReadModel, ReadModelUnavailable, type Space } from './read-model.ts'
+import { withRetries } from './retry.ts'
 import { FILTER, startProjection } from './worker/worker.ts'
 
 /** The progress of a long operation. */
@@ -168,15 +170,50 @@ async function settle(
   return differing
 }
 
+/** Options of a comparison. It waits out an outage of the documents that begins after it. */
+interface ComparisonOptions {
+  /** Called with the number of documents, or customers, that were compared. */
+  readonly report: Report
+  /** Ends it early, without an error. */
+  readonly signal?: AbortSignal
+  /** Called once for each outage of the documents, with its reason. */
+  onOutage?(reason: string): void
+}
+
+/** Ends without an error if it is stopped during an outage. */
+async function* untilStopped(
+  differences: AsyncGenerator<Difference, void, void>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Difference, void, void> {
+  try {
+    yield* differences
+  } catch (error) {
+    const isOutage = error instanceof ReadModelUnavailable || error instanceof EventStoreUnavailable
+    if (!isOutage || !signal?.aborted) throw error
+  }
+}
+
 /**
  * Compares the documents of two generations.
  * @param expected the rebuilt one
  * @param found the live one
+ * @throws ReadModelUnavailable
  */
 export async function* compareGenerations(
   expected: ReadModel,
   found: ReadModel,
-  report: Report,
+  options: ComparisonOptions,
+): AsyncGenerator<Difference, void, void> {
+  await found.ping() // fails fast
+  const patience = createPatience(ReadModelUnavailable, options)
+  const differences = compareAll(withRetries(expected, patience), withRetries(found, patience), options)
+  yield* untilStopped(differences, options.signal)
+}
+
+async function* compareAll(
+  expected: ReadModel,
+  found: ReadModel,
+  { report, signal }: ComparisonOptions,
 ): AsyncGenerator<Difference, void, void> {
   const budget = { left: MAX_LAG_WAIT_MS }
   const live = await found.generation()
@@ -192,6 +229,7 @@ export async function* compareGenerations(
   ]
   for (const { readModel, suspects, isSecond } of passes) {
     for await (const ids of readModel.customers()) {
+      if (signal?.aborted) return
       const suspected = await suspects(ids)
       for (const difference of await settle(suspected, budget, compare)) {
         // If both sides have a document by now, the first pass has compared them.
@@ -235,15 +273,22 @@ function difference(
 /**
  * Compares the live documents with the log: each customer's stream is folded. The memory used does not grow with the
  * log, except for the customers' keys.
- * @param report called with the number of customers compared
- * @param signal stops it early
  * @throws EventStoreUnavailable | ReadModelUnavailable
  */
 export async function* compareWithLog(
   eventStore: EventStore,
   readModel: ReadModel,
-  report: Report,
-  signal?: AbortSignal,
+  options: ComparisonOptions,
+): AsyncGenerator<Difference, void, void> {
+  await readModel.ping() // fails fast
+  const patient = withRetries(readModel, createPatience(ReadModelUnavailable, options))
+  yield* untilStopped(compareStreams(eventStore, patient, options), options.signal)
+}
+
+async function* compareStreams(
+  eventStore: EventStore,
+  readModel: ReadModel,
+  { report, signal }: ComparisonOptions,
 ): AsyncGenerator<Difference, void, void> {
   const budget = { left: MAX_LAG_WAIT_MS }
   let done = 0

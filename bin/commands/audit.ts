@@ -10,7 +10,7 @@ import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { withRetriesFor } from '../../eventstore/retry.ts'
-import { openReadModel } from '../../projections/open-read-model.ts'
+import { openForCommand } from '../../projections/open-read-model.ts'
 import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
 import { findKey, loadEmailHashKey } from '../../runtime/service-keys.ts'
@@ -37,7 +37,7 @@ export function runAudit(work: (context: AuditContext) => Promise<number>): Prom
         accessRetentionDays: () => loadStore(configuration.STORE_CONFIG).audit.retentionDays,
         requestRules: () => loadStore(configuration.STORE_CONFIG).audit,
         places: () => placesOf(configuration),
-        openReadModel: () => openReadModel(configuration.READMODEL_URL),
+        openReadModel: () => openForCommand(configuration.READMODEL_URL),
         confirm,
         operator: userInfo().username,
         async write(text) {

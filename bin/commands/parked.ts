@@ -4,7 +4,7 @@ import { userInfo } from 'node:os'
 import { placeText } from '../../audit/places.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { openReadModel } from '../../projections/open-read-model.ts'
+import { openForCommand } from '../../projections/open-read-model.ts'
 import { dropParked, type Replayed, replayParked, waitingEvents, waitingText } from '../../projections/parked-events.ts'
 import type { ParkedEvent, ReadModel } from '../../projections/read-model.ts'
 import { runCommand } from '../../runtime/process.ts'
@@ -52,7 +52,7 @@ function withParked(
 ): Promise<void> {
   return runCommand(async (configuration) => {
     const { eventStore } = await openLog(configuration)
-    const readModel = await openReadModel(configuration.READMODEL_URL)
+    const readModel = await openForCommand(configuration.READMODEL_URL)
     try {
       const parked = await readModel.parked()
       const chosen = customer === undefined ? parked : parked.filter((event) => event.customerId === Number(customer))

@@ -3,7 +3,7 @@ import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { withRetriesFor } from '../../eventstore/retry.ts'
 import { dropOthers, rollBack, stateOf } from '../../projections/generations.ts'
-import { openReadModel } from '../../projections/open-read-model.ts'
+import { openForCommand } from '../../projections/open-read-model.ts'
 import type { ReadModel, Space } from '../../projections/read-model.ts'
 import { compareWithLog, describe, type Progress } from '../../projections/rebuild.ts'
 import { type RebuildOutcome, type RebuildRoom, runRebuild } from '../../projections/rebuild-run.ts'
@@ -37,7 +37,7 @@ export const rebuild = (options: RebuildOptions): Promise<void> =>
       onOutage: (reason) => console.error(`${reason} The comparison waits for it.`),
     })
     const { eventStore } = await openLog(configuration, observer, wrap)
-    const readModel = await openReadModel(READMODEL_URL)
+    const readModel = await openForCommand(READMODEL_URL)
     try {
       if (options.verify) {
         await eventStore.ping() // fails fast
@@ -71,7 +71,7 @@ async function fillAndSwitch(
   const ended = await runRebuild({
     eventStore,
     live,
-    open: (generation) => openReadModel(url, { generation }),
+    open: (generation) => openForCommand(url, generation),
     signal,
     acceptDifferences,
     ignoreMemory,
@@ -149,7 +149,8 @@ async function verify(eventStore: EventStore, readModel: ReadModel, signal: Abor
   const bar = showProgress('verifying', 'customers')
   const report = ({ done, share }: Progress) => bar.report(done, share)
   let count = 0
-  for await (const difference of compareWithLog(eventStore, readModel, report, signal)) {
+  const onOutage = (reason: string) => console.error(`${reason} The comparison waits for it.`)
+  for await (const difference of compareWithLog(eventStore, readModel, { report, signal, onOutage })) {
     count++
     console.log(describe(difference))
   }
@@ -163,7 +164,7 @@ async function verify(eventStore: EventStore, readModel: ReadModel, signal: Abor
 }
 
 async function goBack(eventStore: EventStore, readModel: ReadModel, url: string): Promise<number> {
-  const back = await rollBack(eventStore, readModel, (generation) => openReadModel(url, { generation }))
+  const back = await rollBack(eventStore, readModel, (generation) => openForCommand(url, generation))
   switch (back.outcome) {
     case 'nothing before':
       console.log(`Generation ${back.live} is live; there is none before it to go back to.`)
@@ -202,7 +203,7 @@ async function status(readModel: ReadModel, url: string): Promise<number> {
 }
 
 async function spaceOf(url: string, generation: number): Promise<Space> {
-  const readModel = await openReadModel(url, { generation })
+  const readModel = await openForCommand(url, generation)
   try {
     return await readModel.space()
   } finally {

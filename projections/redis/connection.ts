@@ -165,15 +165,30 @@ export function connectRedis(url: string, deadlineMs: number = DEADLINE_MS): Red
 
 type Call = RedisConnection['call']
 
+/**
+ * The cursor of a scan means nothing to a server that was restarted or took over: there the scan begins anew. So each page
+ * comes with the server's incarnation.
+ */
 async function* scanServers(driver: Driver, call: Call, pattern: string): AsyncGenerator<string[]> {
   for (const server of await call(() => driver.servers())) {
-    let cursor = '0'
-    do {
-      const page = await call(() => server.sendCommand(['SCAN', cursor, 'MATCH', pattern, 'COUNT', SCAN_COUNT]))
+    let cursor: string | undefined = '0'
+    let begunOn: string | undefined
+    while (cursor !== undefined) {
+      const command = ['SCAN', cursor, 'MATCH', pattern, 'COUNT', SCAN_COUNT]
+      const [info, page] = await call(() =>
+        Promise.all([server.sendCommand(['INFO', 'replication']), server.sendCommand(command)]),
+      )
+      const incarnation = /^master_replid:(\w+)/m.exec(String(info))?.[1]
+      begunOn ??= incarnation
+      if (incarnation !== begunOn) {
+        cursor = '0'
+        begunOn = undefined
+        continue
+      }
       const [next, keys] = page as [string, string[]]
-      cursor = next
+      cursor = next === '0' ? undefined : next
       if (keys.length > 0) yield keys
-    } while (cursor !== '0')
+    }
   }
 }
 

@@ -4,8 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
-import type { ReadModel } from '../../projections/read-model.ts'
-import { compareGenerations, type Difference } from '../../projections/rebuild.ts'
+import { type ReadModel, ReadModelUnavailable } from '../../projections/read-model.ts'
+import { compareGenerations, compareWithLog, type Difference, type Progress } from '../../projections/rebuild.ts'
 import { FILTER, startProjection } from '../../projections/worker/worker.ts'
 import { fillLog } from '../bench/log.ts'
 import { runCommand } from '../support/commands.ts'
@@ -48,6 +48,8 @@ async function startWorker(
   await until('complete', async () => (await readModel.getCheckpoint())?.complete === true)
   return projection
 }
+
+type Options = Parameters<typeof compareGenerations>[2]
 
 // Many wait: for a worker to look again, for documents that do not come. Those with much work or an eye on time are alone.
 t.jobs = 3
@@ -230,6 +232,83 @@ t.test('interrupted, by whatever it is, it goes on where it was', ALONE, async (
   t.match(await rebuild('--verify'), { code: 0 })
 })
 
+t.test('a comparison waits for a Redis that stops in the middle, and then compares what is left', async (t) => {
+  const redis = await startRedis(t, { persistent: true })
+  const { eventStore } = await startStores(t, 'sqlite')
+  await fillLog(eventStore, 10_000) // of 2,000 customers: several pages of a scan
+  const open = async (generation: number) => {
+    const readModel = await openReadModel(redis.url, { generation })
+    t.teardown(() => readModel.close())
+    return readModel
+  }
+  const [found, expected] = [await open(1), await open(2)]
+  for (const readModel of [found, expected]) {
+    const worker = await startWorker(t, eventStore, readModel)
+    await worker.stop()
+  }
+  const [document] = (await found.documents([1])) as [CustomerDocument]
+  const { revision } = document
+  await found.put([{ document: { ...document, revision: revision + 1 }, expected: revision }])
+  await found.put([{ document: { ...document, firstname: 'Other' }, expected: revision + 1 }])
+  const { documents } = await found.space()
+  const connected = () =>
+    until('connected', () =>
+      found.ping().then(
+        () => true,
+        () => false,
+      ),
+    )
+  for (const begin of [
+    (found: ReadModel, options: Options) => compareGenerations(expected, found, options),
+    (found: ReadModel, options: Options) => compareWithLog(eventStore, found, options),
+  ]) {
+    let restarted: Promise<void> | undefined
+    // When it is asked for the first documents, after the first page of a scan.
+    const stopping: ReadModel = {
+      ...found,
+      async documents(ids) {
+        if (restarted === undefined) {
+          await redis.stop()
+          restarted = delay(200).then(redis.start)
+        }
+        return found.documents(ids)
+      },
+    }
+    const outages: string[] = []
+    const differences: Difference[] = []
+    let compared = 0
+    const report = ({ done }: Progress) => {
+      compared = done
+    }
+    for await (const each of begin(stopping, { report, onOutage: (reason) => outages.push(reason) })) {
+      differences.push(each)
+    }
+    await restarted
+    // One of the two connections may be there again before the other.
+    t.ok(outages.length >= 1)
+    t.match(outages[0], /^The read model can't be reached/)
+    t.match(differences, [{ customerId: 1, fields: ['firstname'] }])
+    t.equal(compared, documents, 'each once')
+    await connected()
+  }
+  await redis.stop()
+  const stopping = new AbortController()
+  await t.rejects(compareWithLog(eventStore, found, { report() {} }).next(), ReadModelUnavailable, 'before the first')
+  await redis.start()
+  await connected()
+  const stopped: Difference[] = []
+  const gone: ReadModel = {
+    ...found,
+    async documents(ids) {
+      await redis.kill()
+      return found.documents(ids)
+    },
+  }
+  const options = { report() {}, signal: stopping.signal, onOutage: () => stopping.abort() }
+  for await (const each of compareWithLog(eventStore, gone, options)) stopped.push(each)
+  t.same(stopped, [], 'stopped during an outage it ends, without an error')
+})
+
 t.test('a generation of another log is not gone back to', async (t) => {
   const { eventStore, open, rebuild } = await startStores(t, 'sqlite')
   await appendHistories(eventStore, someHistories(3, 6))
@@ -264,7 +343,7 @@ t.test('live documents that do not move on are waited for once, and then are dif
     },
   }
   const differences: Difference[] = []
-  for await (const each of compareGenerations(expected, counted, () => {})) differences.push(each)
+  for await (const each of compareGenerations(expected, counted, { report() {} })) differences.push(each)
   t.same(new Set(differences.map(({ customerId }) => customerId)).size, 1_200)
   t.equal(differences.length, 1_200, 'each once')
   t.ok(looks >= 50 && looks < 100, `${looks} looks: one each 0.1 s for 5 s, where three pages that wait make 150`)
@@ -278,7 +357,7 @@ t.test('a lag is not a difference', async (t) => {
   await worker.stop()
   const late = delay(1_000).then(() => startWorker(t, eventStore, found))
   const differences: Difference[] = []
-  for await (const each of compareGenerations(expected, found, () => {})) differences.push(each)
+  for await (const each of compareGenerations(expected, found, { report() {} })) differences.push(each)
   t.same(differences, [])
   await (await late).stop()
 })

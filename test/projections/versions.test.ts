@@ -293,7 +293,7 @@ for (const kind of KINDS) {
       t.teardown(() => rebuilt.close())
       t.strictSame(settled(await rebuilt.documents(IDS)), settled(await today.readModel.documents(IDS)))
       const differences: Difference[] = []
-      for await (const each of compareWithLog(both.eventStore, rebuilt, () => {})) differences.push(each)
+      for await (const each of compareWithLog(both.eventStore, rebuilt, { report() {} })) differences.push(each)
       t.strictSame(differences, [])
     })
 

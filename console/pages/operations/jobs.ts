@@ -12,6 +12,7 @@ import { createJob } from '../../jobs.ts'
 
 /** How many differences are kept. */
 const MOST_KEPT = 200
+const MOST_WARNINGS = 20
 
 export interface Job {
   readonly kind: 'rebuild' | 'comparison'
@@ -113,7 +114,7 @@ export function createJobs(options: {
             comparing: (progress) =>
               Object.assign(job, { phase: 'comparing with the live generation', ...shown(progress) }),
             differs: (difference) => keep(job, difference),
-            warned: (message) => void (job.warnings.length < 20 && job.warnings.push(message)),
+            warned: (message) => warn(job, message),
           },
         })
         return endingOf(outcome)
@@ -124,8 +125,9 @@ export function createJobs(options: {
       start('comparison', by, async (job, signal, live) => {
         job.phase = 'comparing the documents with the log'
         const report = (progress: { done: number; share: number | undefined }) => Object.assign(job, shown(progress))
+        const onOutage = (reason: string) => warn(job, `${reason} The comparison waits for it.`)
         let count = 0
-        for await (const difference of compareWithLog(eventStore, live, report, signal)) {
+        for await (const difference of compareWithLog(eventStore, live, { report, signal, onOutage })) {
           count++
           keep(job, difference)
         }
@@ -143,6 +145,10 @@ export function createJobs(options: {
     },
   }
 }
+
+/** @param message without personal data */
+const warn = ({ warnings }: Mutable, message: string) =>
+  void (warnings.length < MOST_WARNINGS && warnings.push(message))
 
 interface Ending {
   readonly text: string

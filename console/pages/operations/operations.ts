@@ -1,5 +1,5 @@
 /** Operations: how far the projections are, generations of the read model, parked events, mail, the stores. */
-import { openReadModel } from '../../../projections/open-read-model.ts'
+import { openForCommand } from '../../../projections/open-read-model.ts'
 import { SILENT } from '../../../runtime/log.ts'
 import type { Role } from '../../people.ts'
 import { type ConsoleApp, page } from '../../routes.ts'
@@ -28,8 +28,8 @@ export function operations(app: ConsoleApp): void {
     watch: createWatch({ eventStore, readModel, groupName: configuration.PROJECTION_GROUP, now }),
     jobs: createJobs({
       eventStore,
-      openLive: () => openReadModel(configuration.READMODEL_URL),
-      open: (generation) => openReadModel(configuration.READMODEL_URL, { generation }),
+      openLive: () => openForCommand(configuration.READMODEL_URL),
+      open: (generation) => openForCommand(configuration.READMODEL_URL, generation),
       now,
       log: fastify.log ?? SILENT,
     }),

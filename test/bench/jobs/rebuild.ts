@@ -12,7 +12,7 @@ await job<StoreOptions & { readonly count: number }>(async (options) => {
   return async () => {
     const filling = startFilling({ eventStore, readModel: next, log: SILENT, report() {} })
     await filling.complete
-    for await (const _ of compareGenerations(next, live, () => {})) throw new Error('The generations differ.')
+    for await (const _ of compareGenerations(next, live, { report() {} })) throw new Error('The generations differ.')
     await live.switchGeneration(generations.live, generations.next)
     await filling.caughtUp()
     await filling.stop()

@@ -75,7 +75,7 @@ async function checkDocuments(t: Test, eventStore: EventStore, url: string, ids:
   }
   const filling = startFilling({ eventStore, readModel: next, log: SILENT, report() {} })
   await filling.complete
-  for await (const difference of compareGenerations(next, live, () => {})) t.fail('rebuilt', { difference })
+  for await (const difference of compareGenerations(next, live, { report() {} })) t.fail('rebuilt', { difference })
   await filling.stop()
   await projection.stop()
 }
