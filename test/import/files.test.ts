@@ -153,6 +153,23 @@ t.test('separators and spellings of columns', async (t) => {
     "Excel's line with the separator",
   )
 
+  for (const [head, between] of [
+    [`${HEAD}\r\n`, '\n'],
+    [`${HEAD}\n`, '\r\n'],
+    [`sep=,\r\n${HEAD}\n`, '\n'],
+    [`sep=,\n${HEAD}\r\n`, '\r\n'],
+    [`${HEAD}\r`, '\r'],
+    [`${HEAD}\r`, '\r\n'],
+  ] as const) {
+    const rows = ['a@example.com,1,"two\r\nlines",Lee', 'b@example.com,2,B,"Ray"', ',3,C,D', 'd@example.com,4,D,"E"']
+    const report = await run(t, { customers: head + rows.map((row) => row + between).join(''), read: [1, 2] })
+    t.match(report, {
+      customers: { imported: 3, rejected: 1, unused: [] },
+      rejected: [/email is missing/],
+      documents: [{ firstname: 'two\r\nlines', lastname: 'Lee' }, { lastname: 'Ray' }],
+    })
+  }
+
   const addresses = `${ADDRESS_HEAD.replace('city', 'City').replace('country_id', 'Country_Id')},loyalty\na@example.com,5,Ann,Lee,x,Ulm,de,9\n`
   const report = await run(t, { customers: `${HEAD}\na@example.com,1,Ann,Lee\n`, addresses, read: [1] })
   t.match(report, {
@@ -272,15 +289,19 @@ t.test('yes and no, dates, consents', async (t) => {
     ['0', false],
     ['', false],
     ['No', false],
+    // What a spreadsheet of another language makes of FALSE: no consent.
+    ['FALSCH', undefined],
   ] as const
   const customers = yesOrNo.map(([value], index) => `${emailOf(index)},${index + 1},A,B,${value}\n`)
   const addresses = yesOrNo.map(([value], index) => `${emailOf(index)},${index + 5},A,B,x,y,GB,${value}\n`)
-  const { documents } = await run(t, {
+  const { documents, rejected } = await run(t, {
     customers: `${HEAD},is_subscribed\n${customers.join('')}`,
     addresses: `${ADDRESS_HEAD},_address_default_billing_\n${addresses.join('')}`,
     read: yesOrNo.map((_, index) => index + 1),
   })
+  t.match(rejected, [/is_subscribed is neither yes nor no/, /_address_default_billing_ is neither yes nor no/])
   for (const [index, [value, isDefault]] of yesOrNo.entries()) {
+    if (isDefault === undefined) continue
     const expected = { defaultBilling: isDefault ? index + 5 : null, newsletter: isDefault ? 'subscribed' : 'none' }
     t.match(documents[index], expected, value)
   }
@@ -303,6 +324,26 @@ t.test('yes and no, dates, consents', async (t) => {
     if (expected instanceof RegExp) t.match(found, expected, dob)
     else t.equal(found, expected, dob)
   }
+})
+
+t.test('what a spreadsheet has lost of a value is not taken for the value', async (t) => {
+  const spoilt = ['4.91701E+11', '4,9E+11', '1E+05', '#NAME?', '#N/A', '#NV', '#DIV/0!', '########', '="0170"']
+  const whole = ['0170 1', '+491701', '#5', 'E+1', '1E5', '# 12', 'N/A']
+  const rows = [...spoilt, ...whole].map((value, index) => `${index + 1},A,B,x,y,GB,"${value.replaceAll('"', '""')}"\n`)
+  const { addresses, rejected, documents } = await run(t, {
+    customers: `${HEAD}\na@example.com,1,A,B\n`,
+    addresses: `${ADDRESS_HEAD},telephone\n${rows.map((row) => `a@example.com,${row}`).join('')}`,
+    read: [1],
+  })
+  t.match(addresses, { imported: whole.length, rejected: spoilt.length })
+  t.strictSame(
+    rejected,
+    spoilt.map((_, index) => `${index + 2}: telephone is what a spreadsheet has made of it`),
+  )
+  t.same(
+    documents[0]?.addresses.map(({ telephone }) => telephone),
+    whole,
+  )
 })
 
 t.test('a hash that would make every wrong sign-in dear is rejected', async (t) => {

@@ -88,7 +88,8 @@ export async function openTable(path: string, known: Columns, encoding?: string)
   // Excel's way to declare the separator, on a line before the header row.
   const named = /^"?sep=(.)"?\r?\n/i.exec(text)?.[1]
   const separator = named ?? separatorOf(lines[0] ?? '')
-  const head = readHead(path, text, separator, named ? 2 : 1)
+  const dialect = { separator, breaks: breaksOf(text) }
+  const head = readHead(path, text, dialect, named ? 2 : 1)
   const { columns, unused, twice } = matchColumns(head, known)
   if (twice !== undefined) throw new ConfigurationError(`${path} has the column ${twice} twice.`)
   return {
@@ -99,7 +100,7 @@ export async function openTable(path: string, known: Columns, encoding?: string)
     hasMark: mark !== undefined,
     names: head,
     headLine: lineOf(start.subarray(source.skip), named ? 1 : 0),
-    rows: () => readRows(source, separator, columns, named ? 2 : 1),
+    rows: () => readRows(source, dialect, columns, named ? 2 : 1),
   }
 }
 
@@ -107,6 +108,12 @@ export async function openTable(path: string, known: Columns, encoding?: string)
 function lineOf(bytes: Buffer, index: number): Buffer {
   const lines = bytes.toString('latin1').split(/[\r\n]+/)
   return Buffer.from(lines.filter((line) => line !== '')[index] ?? '', 'latin1')
+}
+
+/** How the text is divided. */
+interface Dialect {
+  readonly separator: string
+  readonly breaks: string[]
 }
 
 interface Source {
@@ -160,10 +167,28 @@ function separatorOf(head: string): string {
   return SEPARATORS[counts.indexOf(Math.max(...counts))] ?? ','
 }
 
-function readHead(path: string, text: string, delimiter: string, from_line: number): string[] {
+/**
+ * What ends a row. All at once, because whoever edits the first line may change its end alone; a carriage return by itself
+ * only if it ends the first line, because it may be within a field.
+ */
+const breaksOf = (text: string): string[] => ['\r\n', '\n', ...(/^[^\r\n]*\r(?!\n)/.test(text) ? ['\r'] : [])]
+
+function readHead(
+  path: string,
+  text: string,
+  { separator: delimiter, breaks: record_delimiter }: Dialect,
+  from_line: number,
+): string[] {
   let rows: string[][]
   try {
-    rows = parseSync(text, { delimiter, from_line, to: 1, skip_empty_lines: true, relax_quotes: true })
+    rows = parseSync(text, {
+      delimiter,
+      record_delimiter,
+      from_line,
+      to: 1,
+      skip_empty_lines: true,
+      relax_quotes: true,
+    })
   } catch (error) {
     throw new ConfigurationError(`${path} is no CSV file: ${(error as Error).message.split('\n')[0]}`)
   }
@@ -206,12 +231,12 @@ function bytesOf({ path, skip, encoding }: Source): Readable {
 
 async function* readRows(
   source: Source,
-  separator: string,
+  dialect: Dialect,
   columns: readonly string[],
   fromLine: number,
 ): AsyncGenerator<Row[]> {
   const rows: Row[] = []
-  const parser = createParser(source, separator, columns, fromLine, (row) => rows.push(row))
+  const parser = createParser(source, dialect, columns, fromLine, (row) => rows.push(row))
   for await (const chunk of bytesOf(source)) {
     await parser.write(chunk)
     while (rows.length >= ROWS_AT_ONCE) yield rows.splice(0, ROWS_AT_ONCE)
@@ -227,7 +252,7 @@ async function* readRows(
  */
 function createParser(
   source: Source,
-  delimiter: string,
+  { separator: delimiter, breaks: record_delimiter }: Dialect,
   columns: readonly string[],
   fromLine: number,
   onRow: (row: Row) => void,
@@ -250,6 +275,7 @@ function createParser(
   }
   const parser = parse({
     delimiter,
+    record_delimiter,
     // Raw bytes: each field is decoded by itself.
     encoding: 'latin1',
     from_line: fromLine,
