@@ -1,5 +1,6 @@
 /** What is rejected can be mended and imported, and a row that can't be read gives nothing to somebody else. */
-import { readFile, stat, writeFile } from 'node:fs/promises'
+
+import { appendFile, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openLog } from '../../eventstore/open-event-store.ts'
@@ -191,6 +192,51 @@ t.test('many rejected addresses of one customer are not looked at again and agai
     file.add(row, 'x', above)
   }
   t.ok(looks < 10 * rows.length, `${looks} looks at ${rows.length} rows`)
+})
+
+t.test('a file that is changed or replaced while it is read is not taken for the whole', async (t) => {
+  const content = 'email,firstname,lastname\na@example.com,Ann,Lee\nb@example.com,Bob,R'
+  const changes: readonly [name: string, change: (path: string) => Promise<void>][] = [
+    ['its writer goes on', (path) => appendFile(path, 'ay\n')],
+    [
+      'another one in its place',
+      async (path) => {
+        await writeFile(`${path}.new`, content)
+        await rename(`${path}.new`, path)
+      },
+    ],
+  ]
+  for (const [name, change] of changes) {
+    const folder = await temporaryFolder(t)
+    const path = join(folder, 'customers.csv')
+    await writeFile(path, content)
+    const table = { ...(await openTable(path, customerColumns([], []))), path }
+    const rejected = createRejectedFile(join(folder, 'rejected.csv'), table)
+    await writeFile(rejected.path, 'rejected_line,rejected_reason,email\n')
+    rejected.add({ line: 2, from: 25, bytes: 46, fields: {} }, 'x')
+    t.ok(rejected.write(), 'the same as when it was opened')
+    await change(path)
+    const changed = { code: 'SUB_ERR_BROKEN_FILE', message: /customers\.csv has changed since it was opened/ }
+    const lastnames: unknown[] = []
+    const reading = async () => {
+      for await (const rows of table.rows()) lastnames.push(...rows.map(({ fields }) => fields.lastname))
+    }
+    await t.rejects(reading(), changed, name)
+    t.notOk(lastnames.includes('R'), 'no row that is cut off')
+    const before = await readFile(rejected.path, 'utf8')
+    t.throws(() => rejected.write(), changed)
+    t.equal(await readFile(rejected.path, 'utf8'), before, 'the earlier one stays')
+    t.same((await readdir(folder)).filter((each) => each.startsWith('rejected')).toSorted(), [
+      'rejected.csv',
+      'rejected.csv.bak',
+    ])
+  }
+})
+
+t.test('a pipe or a device is no file, because it can be read only once', async (t) => {
+  const { code, output } = await (await shop(t, {})).import('/dev/null')
+  t.equal(code, 1)
+  t.match(output, /"\/dev\/null" is not a file/)
 })
 
 t.test('of UTF-16, in UTF-8', async (t) => {

@@ -3,7 +3,7 @@
  * unless named, and no byte is ever replaced: a row that can't be decoded gets a fault.
  */
 
-import { createReadStream } from 'node:fs'
+import { createReadStream, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { type Readable, Transform } from 'node:stream'
 import { type CsvError, type InfoRecord, type Parser, parse } from 'csv-parse'
@@ -39,10 +39,12 @@ export interface Table {
   readonly hasMark: boolean
   /** Whether rows can be located in the file by bytes: not if it is transcoded before parsing. */
   readonly isByteExact: boolean
+  /** @throws BrokenFileError if it is no longer the file that was opened, or has been written to */
+  checkUnchanged(): void
   /**
    * Reads the file in constant memory, up to {@link ROWS_AT_ONCE} rows together: a promise for each would cost as much as
    * the row.
-   * @throws BrokenFileError if the end of a row can't be determined; the system's error for a file that can't be read
+   * @throws BrokenFileError if the end of a row can't be determined, or if the file has changed; the system's error for a file that can't be read
    */
   rows(): AsyncGenerator<Row[]>
 }
@@ -69,12 +71,13 @@ const SAMPLES = 'windows-1252 (Excel in Western Europe), windows-1250 (Central E
  */
 export async function openTable(path: string, known: Columns, encoding?: string): Promise<Table> {
   const wanted = encoding === undefined ? undefined : encodingOf(encoding)
+  const state = stateOf(path)
   const start = await readStart(path)
   const mark = markOf(start)
   if (mark && wanted && wanted !== mark.encoding && !(wanted === 'utf-16' && mark.encoding.startsWith('utf-16'))) {
     throw new ConfigurationError(`${path} begins with the byte-order mark of ${mark.encoding}; it is not ${wanted}.`)
   }
-  const source: Source = { path, skip: mark?.bytes ?? 0, encoding: mark?.encoding ?? wanted ?? 'utf-8' }
+  const source: Source = { path, skip: mark?.bytes ?? 0, encoding: mark?.encoding ?? wanted ?? 'utf-8', state }
   if (start.toString('latin1', 0, 2) === 'PK') {
     throw new ConfigurationError(
       `${path} is a spreadsheet or an archive; accepted: CSV. Save the sheet as CSV (UTF-8).`,
@@ -100,6 +103,7 @@ export async function openTable(path: string, known: Columns, encoding?: string)
     hasMark: mark !== undefined,
     names: head,
     headLine: lineOf(start.subarray(source.skip), named ? 1 : 0),
+    checkUnchanged: () => checkUnchanged(source),
     rows: () => readRows(source, dialect, columns, named ? 2 : 1),
   }
 }
@@ -121,6 +125,28 @@ interface Source {
   /** Bytes of the byte-order mark. */
   readonly skip: number
   readonly encoding: string
+  /** As of {@link stateOf}. */
+  readonly state: string
+}
+
+/**
+ * What changes with a file: whoever still writes it would be read up to somewhere, and rows are looked up in it later.
+ * @throws ConfigurationError if it is none; a pipe can be read only once, and might never be opened
+ */
+function stateOf(path: string): string {
+  const state = statSync(path, { bigint: true, throwIfNoEntry: false })
+  if (state === undefined) throw new ConfigurationError(`${JSON.stringify(path)} can't be read (ENOENT).`)
+  if (!state.isFile()) throw new ConfigurationError(`${JSON.stringify(path)} is not a file.`)
+  return [state.dev, state.ino, state.size, state.mtimeNs].join(' ')
+}
+
+function checkUnchanged({ path, state }: Source): void {
+  try {
+    if (stateOf(path) === state) return
+  } catch {
+    // It is gone.
+  }
+  throw new BrokenFileError(`${path} has changed since it was opened: run the command again when it is complete`)
 }
 
 /** The standard's own name of an encoding. @throws ConfigurationError */
@@ -241,6 +267,8 @@ async function* readRows(
     await parser.write(chunk)
     while (rows.length >= ROWS_AT_ONCE) yield rows.splice(0, ROWS_AT_ONCE)
   }
+  // Before the last row, which ends with the file: it may be cut off.
+  checkUnchanged(source)
   await parser.end()
   for (const part of partsOf(rows, ROWS_AT_ONCE)) yield part
 }
