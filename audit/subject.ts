@@ -1,5 +1,5 @@
 /** `npm run audit -- subject`: all data about one person (GDPR art. 15 and 20). */
-import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
+import { comparePositions, type EventStore, type RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { readAccount, streamsOfAccount, streamsOfAddress } from '../projections/erasure.ts'
 import { foldCustomer } from '../projections/fold.ts'
@@ -32,15 +32,23 @@ export async function subjectData(
     ...Object.values(streamsOf(customerId)),
     ...Object.values(streamsOfAccount(customerId)),
     streamOf.privacyNotes(customerId),
-    ...addressStreams(emailAddresses.flatMap((email) => allEmailKeysOf(emailHashKey, email))),
   ]
+  const ofAddresses = new Map<string, (event: RecordedEvent) => boolean>()
+  for (const key of emailAddresses.flatMap((email) => allEmailKeysOf(emailHashKey, email))) {
+    const isOwn = await createIsOwn(eventStore, key, customerId)
+    for (const stream of addressStreams([key])) ofAddresses.set(stream, isOwn)
+  }
   return {
     customerId,
     time: new Date().toISOString(),
     state: Object.fromEntries(fieldsOf(document).map(({ field, value }) => [field, value])),
     emailAddresses,
     /** Everything that was ever written about the person, in order of time. */
-    events: await eventsOf(eventStore, streams, isShown),
+    events: await eventsOf(
+      eventStore,
+      [...streams, ...ofAddresses.keys()],
+      (event) => isShown(event) && (ofAddresses.get(event.stream)?.(event) ?? true),
+    ),
     /** What the person asked for under the GDPR, and what came of it. */
     requests: await requestsOf(eventStore, { customerId }),
     /** Who was shown personal data. Some disclosures were about several customers, possibly including this one. */
@@ -63,6 +71,29 @@ export async function addressData(
     events: await eventsOf(eventStore, streams, isShown),
     requests: await requestsOf(eventStore, { emailKeys }),
     disclosures: await disclosuresOf(eventStore, (whose) => whose.emailKeys?.some((key) => emailKeys.includes(key))),
+  }
+}
+
+/**
+ * Returns whether an event about an address is about the customer: it was written while the customer had the address, or before
+ * that and after anybody else had it. Whoever has it later, as a customer or as a guest, may be another person.
+ */
+async function createIsOwn(
+  eventStore: EventStore,
+  emailKey: string,
+  customerId: number,
+): Promise<(event: RecordedEvent) => boolean> {
+  const claims: RecordedEvent[] = []
+  for await (const event of orNone(eventStore.readStream(streamOf.email(emailKey)))) claims.push(event)
+  const isOf = (claim: RecordedEvent | undefined) =>
+    (claim?.data as { readonly customerId?: unknown } | undefined)?.customerId === customerId
+  return (event) => {
+    if (event.stream === streamOf.email(emailKey)) return isOf(event)
+    const next = claims.findIndex(({ position }) => comparePositions(position, event.position) > 0)
+    const [before, after] = [claims.at(next === -1 ? -1 : next - 1), claims[next]]
+    const isHeld = next !== 0 && before?.type === 'EmailClaimed'
+    // Claims of earlier releases have other keys.
+    return claims.length === 0 || isOf(isHeld ? before : after)
   }
 }
 

@@ -133,8 +133,12 @@ async function readClaims(
     idTokenExpected: true,
   })
   const claims: Readonly<Record<string, unknown>> = { ...tokens.claims() }
+  const { issuer, userinfo_endpoint } = configuration.serverMetadata()
+  // Of Entra ID the library accepts each organisation's where the issuer is `common` or `organizations`.
+  if (claims.iss !== issuer)
+    throw Object.assign(new Error('The ID token is of another issuer.'), { error: 'another_issuer' })
   const wanted = [claimAt(claims, settings.CONSOLE_NAME_CLAIM, false), claimAt(claims, settings.CONSOLE_ROLES_CLAIM)]
-  if (!wanted.includes(undefined) || configuration.serverMetadata().userinfo_endpoint === undefined) return claims
+  if (!wanted.includes(undefined) || userinfo_endpoint === undefined) return claims
   return { ...(await client.fetchUserInfo(configuration, tokens.access_token, String(claims.sub))), ...claims }
 }
 

@@ -3,6 +3,8 @@
  * it.
  */
 
+import type { Recorded } from '../../eventstore/codec.ts'
+import type { NewEvent } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
 import { absentCustomer, project } from '../../projections/customer.ts'
 import type { CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
@@ -12,7 +14,7 @@ import { RejectedRow } from './errors.ts'
 import type { ImportedAddress } from './files/address-row.ts'
 import type { AddressRow } from './grouping.ts'
 import type { Outcome } from './reports.ts'
-import { all, appendFirst, claimStream, type ImportRun } from './run.ts'
+import { all, appendFirst, claimStream, type ImportRun, isImportedAs } from './run.ts'
 
 /** What addresses need to know of their customer. */
 export interface Found {
@@ -36,40 +38,67 @@ export function commandOf(
 
 /**
  * An address whose customer has another e-mail address by now, was deleted, or never existed.
- * @param hasCustomers whether the run has a file of customers, which may contain the customer
+ * @param found who has the e-mail address instead
  */
 export async function withoutCustomer(
   run: ImportRun,
   key: string,
   each: AddressRow,
-  hasCustomers: boolean,
+  found: 'stranger' | undefined,
 ): Promise<Outcome | RejectedRow> {
-  const owner = await ownerOf(run, key, each.address)
-  if (owner !== undefined) {
+  const { dryRun, seen } = run
+  for (const owner of await ownersOf(run, key, each.address)) {
     const own = commandOf(run, each, owner)
     if ((await all(run, streamOf.customer(owner))).some((event) => event.id === own.id)) return 'alreadyThere'
   }
-  if (run.dryRun && hasCustomers) return 'imported'
-  return new RejectedRow('there is no customer with this _email')
+  // The file's customers were too many to remember: this may be one of them.
+  if (dryRun && found === undefined && seen.hasForgotten) {
+    const { id } = each.address
+    return id === undefined || (await isIdFree(run, id)) ? 'imported' : addressIdTaken(id)
+  }
+  return new RejectedRow(
+    found === undefined
+      ? 'there is no customer with this _email'
+      : 'the customer with this _email has not confirmed it, and may be somebody else',
+  )
 }
 
-/** The owner of the address, if an earlier run imported it. */
-async function ownerOf(run: ImportRun, key: string, { id }: ImportedAddress): Promise<number | undefined> {
-  if (id === undefined) return (await all<EmailEvent>(run, claimStream(key))).at(-1)?.data.customerId
-  const [imported] = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
+/**
+ * In a dry run: whether the id could become the address's.
+ * @param owning the event that would make the customer its owner
+ */
+async function isIdFree({ ids, eventStore, isEmpty, isFirst }: ImportRun, id: number, owning?: NewEvent) {
+  if (!isFirst('address', id)) return false
+  if (isEmpty || (await ids.addressOwner(id)) === undefined) return true
+  const [imported] = await readNewest(eventStore, streamOf.addressOwner(id), 1)
+  return imported !== undefined && imported.id === owning?.id
+}
+
+export const addressIdTaken = (id: number) => new RejectedRow(`the address id ${id} belongs to another address`)
+
+/** To whom an earlier run may have given the address. */
+async function ownersOf(run: ImportRun, key: string, { id }: ImportedAddress): Promise<Iterable<number>> {
+  if (id === undefined) {
+    // Not only the newest: somebody else may have claimed the e-mail address since.
+    return new Set((await all<EmailEvent>(run, claimStream(key))).map(({ data }) => data.customerId))
+  }
+  const imported = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
     run.eventStore,
     streamOf.addressOwner(id),
     1,
   )
-  return imported?.data.customerId
+  return imported.map(({ data }) => data.customerId)
 }
 
-/** The customer with this e-mail address. */
+/**
+ * The customer with this e-mail address. `stranger`: somebody who came by it here, and may be anybody, so that who opens an
+ * account in the name of a customer of the old shop does not get to know where that one lives.
+ */
 export async function findCustomer(
   run: ImportRun,
   key: string,
   [first]: readonly AddressRow[],
-): Promise<Found | undefined> {
+): Promise<Found | 'stranger' | undefined> {
   const { eventStore, claims, seen } = run
   const known = seen.get(key)
   if (known !== undefined && known !== 'there')
@@ -80,6 +109,7 @@ export async function findCustomer(
     const events = await all<CustomerEvent>(run, streamOf.customer(claimed.data.customerId))
     const state = events.reduce(project, absentCustomer(claimed.data.customerId))
     if (state.status !== 'registered' || claims.keyOf(state.email) !== key) continue
+    if (!isImportedAs(run, key, events) && !hasUsedLink(events, state.id)) return 'stranger'
     const { id, revision, defaultBilling, defaultShipping, lastAddressId } = state
     const eventIds = new Set(events.map((event) => event.id))
     return { id, revision, eventIds, defaults: { billing: defaultBilling, shipping: defaultShipping }, lastAddressId }
@@ -87,18 +117,30 @@ export async function findCustomer(
   return undefined
 }
 
+/** Whether the customer used a link that was mailed to their present address: to confirm it, or to set a password. */
+function hasUsedLink(events: readonly Recorded<CustomerEvent>[], id: number): boolean {
+  const since = events.findLastIndex(({ type }) => type === 'CustomerEmailChanged') + 1
+  return events
+    .slice(since)
+    .some(
+      ({ type, metadata }) =>
+        type === 'EmailConfirmed' || (type === 'CustomerPasswordChanged' && metadata.actor !== `customer:${id}`),
+    )
+}
+
 /** The event that makes the customer the owner of an address's id. */
 export const owningOf = (customerId: number, own: Command) =>
   encodeAll(own, [{ type: 'AddressIdImported', data: { customerId } }], 'owner')
 
-/** Makes the customer the owner of the id. @returns whether that succeeded */
-export async function claimAddressId(
+/** Makes the customer the owner of the id. @returns whether that succeeds */
+export async function takeAddressId(
   run: ImportRun,
   addressId: number,
   customerId: number,
   own: Command,
 ): Promise<boolean> {
-  const { eventStore, ids, givenOut } = run
+  const { eventStore, ids, givenOut, dryRun } = run
+  if (dryRun) return isIdFree(run, addressId, owningOf(customerId, own)[0])
   if (addressId <= givenOut.address && (await ids.addressOwner(addressId)) !== undefined) {
     const [imported] = await readNewest(eventStore, streamOf.addressOwner(addressId), 1)
     if (imported === undefined) return false

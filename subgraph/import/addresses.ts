@@ -6,7 +6,15 @@ import { partsOf } from '../../runtime/in-batches.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import { encodeAll } from '../commands/command.ts'
-import { claimAddressId, commandOf, type Found, findCustomer, owningOf, withoutCustomer } from './address-customers.ts'
+import {
+  addressIdTaken,
+  commandOf,
+  type Found,
+  findCustomer,
+  owningOf,
+  takeAddressId,
+  withoutCustomer,
+} from './address-customers.ts'
 import { forEachConcurrently } from './concurrently.ts'
 import { RejectedRow } from './errors.ts'
 import type { ImportedAddress } from './files/address-row.ts'
@@ -23,16 +31,12 @@ const GATHERED = 2_048
 /** The most addresses of one customer in one append. */
 const ADDRESSES_AT_ONCE = 100
 
-/**
- * Imports the addresses.
- * @param alsoImports whether the run has a file of customers, which may contain missing ones
- */
+/** Imports the addresses. */
 export async function importAddresses(
   run: ImportRun,
   batches: AsyncIterable<readonly (AddressRow | NoAddress)[]>,
   into: Counted,
   settle: Settle,
-  alsoImports: { readonly customers: boolean },
 ): Promise<void> {
   let gathered: AddressRow[] = []
   /** While it is under way, the next rows are read. */
@@ -43,7 +47,7 @@ export async function importAddresses(
     await flushing
     const groups = [...Map.groupBy(rows, ({ address }) => run.claims.keyOf(address.email))]
     flushing = forEachConcurrently(partsOf(groups, AT_ONCE), PARTS_IN_FLIGHT, (part) =>
-      importGroups(run, part, into, settle, alsoImports),
+      importGroups(run, part, into, settle),
     )
     flushing.catch(() => {}) // awaited by the next one
   }
@@ -79,7 +83,6 @@ async function importGroups(
   groups: readonly (readonly [key: string, rows: readonly AddressRow[]])[],
   into: Counted,
   settle: Settle,
-  alsoImports: { readonly customers: boolean },
 ): Promise<void> {
   if (run.signal?.aborted) return
   const written = await writeNew(run, groups)
@@ -91,7 +94,7 @@ async function importGroups(
   await forEachConcurrently(others, others.length, async ([key, rows]) => {
     const outcomes: Outcomes = []
     for (let from = 0; from < rows.length; from += ADDRESSES_AT_ONCE) {
-      outcomes.push(...(await importAddressesOf(run, key, rows.slice(from, from + ADDRESSES_AT_ONCE), alsoImports)))
+      outcomes.push(...(await importAddressesOf(run, key, rows.slice(from, from + ADDRESSES_AT_ONCE))))
     }
     for (const [index, each] of rows.entries()) {
       await settle(into, each, async () => {
@@ -137,27 +140,23 @@ function newAddresses(run: ImportRun, key: string, rows: readonly AddressRow[]):
 type Outcomes = (Outcome | RejectedRow)[]
 
 /** The addresses of one customer, in one append. */
-async function importAddressesOf(
-  run: ImportRun,
-  key: string,
-  addresses: readonly AddressRow[],
-  alsoImports: { readonly customers: boolean },
-): Promise<Outcomes> {
+async function importAddressesOf(run: ImportRun, key: string, addresses: readonly AddressRow[]): Promise<Outcomes> {
   for (;;) {
     const customer = await findCustomer(run, key, addresses)
-    if (customer === undefined) {
-      return Promise.all(addresses.map((each) => withoutCustomer(run, key, each, alsoImports.customers)))
+    if (customer === undefined || customer === 'stranger') {
+      return Promise.all(addresses.map((each) => withoutCustomer(run, key, each, customer)))
     }
     const { outcomes, events } = await encodeAddresses(run, customer, addresses)
+    if (run.dryRun) return outcomes
     run.seen.delete(key)
-    if (run.dryRun || events.length === 0) return outcomes
+    if (events.length === 0) return outcomes
     try {
       await run.eventStore.append(streamOf.customer(customer.id), events, { expected: customer.revision })
       return outcomes
     } catch (error) {
       if (error instanceof AppendTooLarge && addresses.length > 1) {
         const outcomes: Outcomes = []
-        for (const address of addresses) outcomes.push(...(await importAddressesOf(run, key, [address], alsoImports)))
+        for (const address of addresses) outcomes.push(...(await importAddressesOf(run, key, [address])))
         return outcomes
       }
       if (isRejection(error)) return addresses.map(() => rejectionOf(error))
@@ -195,9 +194,8 @@ async function encodeAddresses(
         if (!run.dryRun) lastAddressId = await nextAddressId(run, customer.id, lastAddressId)
         Object.assign(moved, defaults)
         encoded = encodeAll(own, eventsOf(address, lastAddressId || 1, moved))
-      } else if (!run.dryRun && !(await claimAddressId(run, address.id, customer.id, own))) {
-        throw new RejectedRow(`the address id ${address.id} belongs to another address`)
-      } else seen.add(address.id)
+      } else if (!(await takeAddressId(run, address.id, customer.id, own))) throw addressIdTaken(address.id)
+      else seen.add(address.id)
       events.push(...encoded)
       Object.assign(defaults, moved)
       outcomes.push('imported')

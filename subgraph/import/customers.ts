@@ -21,11 +21,14 @@ import { mayBeNew, type Plan, plan, registrationOf } from './new-registration.ts
 import { noteKind, registerImported } from './registration.ts'
 import { addressTaken, idTaken, isRejection } from './rejections.ts'
 import type { Counted, Outcome, ReportedRow, Settle } from './reports.ts'
-import { all, appendFirst, claimOf, claimStream, type ImportRun, takingOf } from './run.ts'
+import { all, appendFirst, claimOf, claimStream, type ImportRun, isImportedAs, takingOf } from './run.ts'
 
 /** How many registrations are handed over to the store together, and how many such parts concurrently. */
 const AT_ONCE = 128
 const PARTS_IN_FLIGHT = 3
+
+/** In a dry run: the id of a customer whose row has none. Nobody has it. */
+const FORESEEN = 2 ** 31 - 1
 
 /** What is left to do for a row. */
 interface Work {
@@ -198,8 +201,9 @@ function createSingleImport(run: ImportRun) {
     if (newest?.type === 'EmailClaimed') {
       const holder = await run.load(newest.data.customerId)
       if (holder.status === 'registered' && claims.keyOf(holder.email) === claims.keyOf(customer.email)) {
-        // Imported from a file of another kind, or registered here.
-        if (holder.id === customer.id) return { newest, id, isThere: true }
+        // Imported from a file of another kind. Who registered here and got the number of the row may be anybody.
+        if (holder.id === customer.id && isImportedAs(run, claims.keyOf(holder.email), events))
+          return { newest, id, isThere: true }
         throw addressTaken()
       }
     }
@@ -212,7 +216,10 @@ function createSingleImport(run: ImportRun) {
 
   /** The outcome that the row would have. */
   async function foresee(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
-    return !run.isEmpty && (await find(customer, key, own)).isThere ? 'alreadyThere' : 'imported'
+    if (!run.isEmpty && (await find(customer, key, own)).isThere) return 'alreadyThere'
+    if (customer.id !== undefined && !run.isFirst('customer', customer.id)) throw idTaken(customer.id)
+    run.seen.set(key, { id: customer.id ?? FORESEEN, revision: 0 })
+    return 'imported'
   }
 
   return importOnce

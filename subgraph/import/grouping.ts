@@ -2,7 +2,7 @@
 import type { Store } from '../../schema/store.ts'
 import { RejectedRow } from './errors.ts'
 import { type ImportedAddress, readAddress, readCompositeAddress } from './files/address-row.ts'
-import { addressFieldsOf } from './files/columns.ts'
+import { addressFieldsOf, OF_PERSON } from './files/columns.ts'
 import type { Row } from './files/csv.ts'
 import { createCounts } from './seen.ts'
 
@@ -36,7 +36,14 @@ function emailIn({ fields, fault }: Row): string | null {
   return fault === undefined ? fields.email?.trim() || null : null
 }
 
-/** A row of a composite file with the rows above it, back to the one with an e-mail address. */
+/**
+ * Whether a row of a composite file begins a customer. One that has the fields of a person and no e-mail address does, too:
+ * it is rejected, and what follows is not of the customer above it.
+ */
+const beginsCustomer = (row: Row): boolean =>
+  emailIn(row) !== null || (row.fault === undefined && OF_PERSON.some((name) => row.fields[name]?.trim()))
+
+/** A row of a composite file with the rows above it, back to the one that begins the customer. */
 interface GroupedRow {
   readonly row: Row
   readonly above: readonly Row[]
@@ -51,21 +58,40 @@ export async function* alone(batches: Batches<Row>): AsyncGenerator<readonly { r
 
 /** Groups the rows of a composite file. */
 export async function* grouped(batches: Batches<Row>): AsyncGenerator<readonly GroupedRow[]> {
-  let above: Row[] = []
+  let above: Row[] | undefined
   for await (const rows of batches) {
     yield rows.map((row) => {
-      if (emailIn(row) !== null) above = []
-      const group = { row, above }
-      above.push(row)
+      if (beginsCustomer(row)) above = []
+      const group = { row, above: above ?? [] }
+      above?.push(row)
       return group
     })
   }
 }
 
-/** The rows of customers in a composite file: a row without an e-mail address is a further address of the one above it. */
-export async function* customersIn<T extends { readonly row: Row }>(batches: Batches<T>): AsyncGenerator<readonly T[]> {
-  for await (const rows of batches) yield rows.filter(({ row }) => row.fault !== undefined || emailIn(row) !== null)
+/**
+ * The rows of customers in a composite file: any other is a further address of the one above it.
+ * @param attributes codes of the customers' own: Magento 1 writes further values of one into the rows below, too
+ */
+export async function* customersIn(
+  batches: Batches<GroupedRow>,
+  attributes: readonly string[],
+): AsyncGenerator<readonly GroupedRow[]> {
+  for await (const groups of batches) {
+    yield groups
+      .map(({ row, above }) => {
+        const value = attributes.find((code) => row.fields[code]?.trim())
+        return value === undefined || beginsCustomer(row) ? { row, above } : { row: belowCustomer(row, value), above }
+      })
+      .filter(({ row }) => row.fault !== undefined || beginsCustomer(row))
+  }
 }
+
+/** The customer may be imported by the time that the row is read, so the value can't be added. */
+const belowCustomer = (row: Row, code: string): Row => ({
+  ...row,
+  fault: `a value of ${code} is below its customer: write all of them into the customer's row, with commas between them`,
+})
 
 /** The addresses of a separate file, or why a row is not one. */
 export async function* addressRows(
@@ -104,7 +130,7 @@ export async function* compositeRows(
       email = undefined
       return undefined // reported as a row of a customer
     }
-    email = emailIn(row) ?? email
+    if (beginsCustomer(row)) email = emailIn(row) ?? undefined
     const fields = addressFieldsOf(row.fields)
     if (fields === undefined) return undefined
     try {

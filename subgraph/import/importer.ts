@@ -48,28 +48,28 @@ export async function importFiles(
   )
   const settle = createSettle(options, Math.max(1, (sizes[0] ?? 0) + (sizes[1] ?? 0)))
   const run = await startRun({ eventStore, emailHashKey, store, dryRun, now, signal })
-  const alsoImports = { customers: options.customers !== undefined && options.customers !== '' }
 
   if (files.customers) {
     const { path: file, rows, columns } = files.customers
     const { importRows } = createCustomerImport(run, settle)
     const composite = isComposite(columns)
     const read = withFloors(run, rows(), 'customer', CUSTOMER_ID_COLUMNS)
-    const ofCustomers = composite ? customersIn(grouped(read)) : alone(read)
+    const attributes = store.customAttributes.customer.map(({ code }) => code)
+    const ofCustomers = composite ? customersIn(grouped(read), attributes) : alone(read)
     const into = { report: reports.customers, file, before: 0 }
     await forEachConcurrently(ofCustomers, BATCHES_IN_FLIGHT, (batch) =>
       importRows(batch, (row) => readCustomer(whole(row), store, now, timeZone), into),
     )
     if (composite && !signal?.aborted) {
       const addresses = compositeRows(rows(), run.claims.keyOf, store, signal)
-      await importAddresses(run, addresses, { report: reports.addresses, file, before: 0 }, settle, alsoImports)
+      await importAddresses(run, addresses, { report: reports.addresses, file, before: 0 }, settle)
     }
   }
   if (files.addresses && !signal?.aborted) {
     const { path: file, rows } = files.addresses
     const addresses = addressRows(withFloors(run, rows(), 'address', ADDRESS_ID_COLUMNS), store)
     const into = { report: reports.addresses, file, before: sizes[0] ?? 0 }
-    await importAddresses(run, addresses, into, settle, alsoImports)
+    await importAddresses(run, addresses, into, settle)
   }
   return reports
 }

@@ -1,4 +1,5 @@
 /** The state that all rows of one import run share. */
+import { createHash } from 'node:crypto'
 
 import { type BulkAppends, bulkAppendsOf } from '../../eventstore/bulk-appends.ts'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
@@ -24,7 +25,7 @@ import { createSubscribers, type Subscribers } from '../streams/newsletter-subsc
 import { withBoundedReads } from './bounded-reads.ts'
 import type { Row } from './files/csv.ts'
 import { idOf } from './files/fields.ts'
-import { createSeen, type Seen } from './seen.ts'
+import { createCounts, createSeen, type Seen } from './seen.ts'
 
 export interface RunOptions {
   readonly eventStore: EventStore
@@ -55,11 +56,21 @@ export interface ImportRun extends RunOptions {
   readonly seen: Seen
   /** Ids up to these may have been assigned here; those above never are. */
   readonly givenOut: { customer: number; address: number }
+  /** For a dry run: whether no row before had this id, among a million or more. */
+  isFirst(kind: 'customer' | 'address', id: number): boolean
   /** The command of the run itself, for events that belong to no row. */
   readonly own: Command
   /** The command of a row: the same in each run. */
   command(name: string): Command
   load(id: number): Promise<CustomerDocument>
+}
+
+/** The newest ids that a dry run remembers, at least. */
+const IDS = 1_000_000
+
+function createFirsts(): ImportRun['isFirst'] {
+  const counts = createCounts(IDS)
+  return (kind, id) => counts.next(createHash('sha256').update(`${kind} ${id}`).digest('hex')) === 1
 }
 
 /** The step in which the floor of ids is raised, so that it is not raised for each row. */
@@ -94,6 +105,7 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
     hasGuests: !(await hasNone(eventStore, STREAM_PREFIXES.subscriber)),
     seen: createSeen(),
     givenOut: { customer: 0, address: 0 },
+    isFirst: createFirsts(),
     own: command(`run:${correlationId}`),
     command,
     load,
@@ -132,6 +144,13 @@ export async function all<E extends CustomerEvent | EmailEvent>(
   }
   return events
 }
+
+/** Whether an import registered the customer of these events, with the e-mail address of this key. */
+export const isImportedAs = ({ claims, own }: ImportRun, key: string, events: readonly Recorded<CustomerEvent>[]) =>
+  events.some(
+    ({ type, data, metadata }) =>
+      type === 'CustomerRegistered' && metadata.actor === own.actor && claims.keyOf(data.email) === key,
+  )
 
 /** Appends to an empty stream; a retry counts as written. */
 export async function appendFirst({ eventStore }: ImportRun, stream: string, events: readonly NewEvent[]) {

@@ -17,6 +17,8 @@ export interface Seen {
   /** @param key in hexadecimal, as returned by `emailKeyOf` */
   set(key: string, value: SeenCustomer | 'there'): void
   delete(key: string): void
+  /** Whether it no longer has all that it was given. */
+  readonly hasForgotten: boolean
 }
 
 /** An entry has five 32-bit words: the key (3), the low bits of the id (1), its high bits with the revision (1). */
@@ -45,11 +47,16 @@ const TEN = 97
 export function createSeen(most = 1_000_000): Seen {
   let young = createGeneration()
   let old = createGeneration()
+  let hasForgotten = false
   return {
+    get hasForgotten() {
+      return hasForgotten
+    },
     get: (key) => young.get(key) ?? old.get(key),
     has: (key) => young.get(key) !== undefined || old.get(key) !== undefined,
     set(key, value) {
       if (young.size >= most) {
+        hasForgotten ||= old.size > 0
         old = young
         young = createGeneration()
       }

@@ -129,6 +129,10 @@ for (const [name, stores] of Object.entries(STORES)) {
 
     const { id, token } = await live(send)
     const other = await signUp(send, 'bystander@example.com')
+    // Somebody, as a guest, with the address that the customer has given up.
+    const guest = { variables: { email: EMAIL }, headers: { 'user-agent': 'Somebody/1' } }
+    const subscribe = 'mutation($email: String!) { subscribeEmailToNewsletter(email: $email) { status } }'
+    t.notOk((await send(subscribe, guest)).errors)
     t.match(await command('rebuild'), { code: 0 }, 'an older generation is left')
     t.ok((await searched(folder, ...folders)).length > 0, 'there is something to be found')
     const backup = join(folder, 'backup')
@@ -158,6 +162,7 @@ for (const [name, stores] of Object.entries(STORES)) {
       t.ok(types.includes(type), type)
     }
     for (const trace of TRACES) t.ok(subject.output.toLowerCase().includes(trace), trace)
+    t.equal(types.filter((type: string) => type === 'GuestSubscribed').length, 1, 'of the person, and of nobody else')
     t.notOk(subject.output.includes('argon2id'), 'no hash of a password')
 
     await once('refused without a reason, and without --yes where nobody can be asked', async (t) => {

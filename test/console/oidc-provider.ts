@@ -12,6 +12,10 @@ export interface Provider {
     /** Claims of the ID token beside the required ones. */
     claims: Readonly<Record<string, unknown>>
     userInfo: Readonly<Record<string, unknown>>
+    /** In place of its URL, in the discovery document. */
+    issuer?: string
+    /** In place of its URL, in the ID token. */
+    iss?: string
     /** In place of the nonce that was asked for. */
     nonce?: string
     /** In place of the client, as audience. */
@@ -42,7 +46,7 @@ export async function startProvider(t: Test): Promise<Provider> {
   )
   let issuer = ''
   app.get('/.well-known/openid-configuration', async () => ({
-    issuer,
+    issuer: says.issuer ?? issuer,
     authorization_endpoint: `${issuer}/authorize`,
     token_endpoint: `${issuer}/token`,
     userinfo_endpoint: `${issuer}/userinfo`,
@@ -87,7 +91,7 @@ export async function startProvider(t: Test): Promise<Provider> {
         .encode()
     const signed = new SignJWT(content)
       .setProtectedHeader({ alg: 'RS256', kid: 'one' })
-      .setIssuer(issuer)
+      .setIssuer(says.iss ?? issuer)
       .setSubject('s-1')
       .setAudience(says.audience ?? CLIENT.id)
       .setIssuedAt()

@@ -138,6 +138,21 @@ t.test('what an attacker brings back is refused', async (t) => {
   t.match(await visitor(console.app).get('/', { 'x-user': 'ann' }), { status: 303 })
 })
 
+t.test('an issuer that stands for many organisations signs nobody in: each would say who has which role', async (t) => {
+  const entra = 'https://login.microsoftonline.com'
+  const { provider, console } = await withProvider(t, { CONSOLE_OIDC_ISSUER: `${entra}/common/v2.0` })
+  // Only this origin is taken for Entra ID. What it says of itself comes from the provider of the test.
+  const { fetch } = globalThis
+  t.teardown(() => Object.assign(globalThis, { fetch }))
+  globalThis.fetch = (url, options) =>
+    fetch(String(url).startsWith(entra) ? `${provider.issuer}/.well-known/openid-configuration` : url, options)
+  says(provider, { preferred_username: 'mallory', roles: ['auditor'], tid: 'theirs' })
+  Object.assign(provider.says, { issuer: `${entra}/{tenantid}/v2.0`, iss: `${entra}/theirs/v2.0` })
+  const { someone, answer } = await signIn(console)
+  t.match(answer, { status: 403, body: /The sign-in failed/ })
+  t.match(await someone.get('/'), { status: 303 })
+})
+
 t.test('a provider that does not answer is said, and asked again', async (t) => {
   const console = await startConsole(t, {
     env: { CONSOLE_OIDC_ISSUER: 'http://127.0.0.1:9', CONSOLE_OIDC_CLIENT_ID: 'x', CONSOLE_URL: OWN },

@@ -1,14 +1,10 @@
 /** An import beside a service that is in use: what is there stays, nobody gets another one's password, and ids stay apart. */
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { openEventStore, openLog } from '../../eventstore/open-event-store.ts'
+import { openEventStore } from '../../eventstore/open-event-store.ts'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
-import { type PartialStore, store } from '../../schema/store.ts'
+import type { PartialStore } from '../../schema/store.ts'
 import { createCommand } from '../../subgraph/commands/command.ts'
-import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
-import { importFiles } from '../../subgraph/import/importer.ts'
 import { createIds } from '../../subgraph/streams/ids.ts'
 import {
   CREATE_ADDRESS,
@@ -20,44 +16,8 @@ import {
   TEXAN,
   temporaryFolder,
 } from '../support/graph.ts'
-import { aCustomer, addressesFile, anAddress, customersFile, sha256Hash } from '../support/magento-export.ts'
-
-const OLD = 'Magent0-password'
-const password_hash = sha256Hash(OLD)
-
-interface Given {
-  readonly customers?: string
-  readonly addresses?: string
-  readonly store?: PartialStore
-  readonly timeZone?: string
-  readonly dryRun?: boolean
-  /** The store that the import writes to. */
-  readonly wrap?: (eventStore: EventStore) => EventStore
-}
-
-/** Runs an import in this process; gives its report, and what it rejected as `file:line: reason`. */
-async function run(folder: string, { customers, addresses, wrap = (each) => each, ...given }: Given) {
-  const configuration = loadConfiguration(environment(folder))
-  const paths = { customers: join(folder, 'customers.csv'), addresses: join(folder, 'addresses.csv') }
-  if (customers !== undefined) await writeFile(paths.customers, customers)
-  if (addresses !== undefined) await writeFile(paths.addresses, addresses)
-  const { eventStore } = await openLog(configuration, {}, wrap)
-  const rejected: string[] = []
-  try {
-    const reports = await importFiles({
-      ...given,
-      eventStore,
-      emailHashKey: loadKeys(configuration).emailHashKey,
-      store: store(given.store),
-      customers: customers === undefined ? undefined : paths.customers,
-      addresses: addresses === undefined ? undefined : paths.addresses,
-      onRejected: (file, line, reason) => void rejected.push(`${file.slice(folder.length + 1)}:${line}: ${reason}`),
-    })
-    return { ...reports, rejected }
-  } finally {
-    await eventStore.close()
-  }
-}
+import { aCustomer, addressesFile, anAddress, customersFile } from '../support/magento-export.ts'
+import { moved, OLD, password_hash, register, run } from './support.ts'
 
 /** The log, but for the record of access, which is written later. */
 async function all(eventStore: EventStore): Promise<RecordedEvent[]> {
@@ -69,15 +29,6 @@ async function all(eventStore: EventStore): Promise<RecordedEvent[]> {
 async function credentialsOf(eventStore: EventStore, id: number): Promise<RecordedEvent[]> {
   return (await all(eventStore)).filter(({ stream }) => stream === `customerCredentials-${id}`)
 }
-
-/** Registers a customer without a password, whose hash would take its time; gives the id. */
-async function register(send: Send, email: string): Promise<number> {
-  const input = { firstname: 'A', lastname: 'B', email }
-  const query = 'mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id } } }'
-  return (await send(query, { variables: { input } })).data.createCustomer.customer.id
-}
-
-const moved = (id: number) => `moved${id}@example.com`
 
 async function deleteCustomer(t: Test, send: Send, email: string): Promise<void> {
   const token = await signIn(send, email, OLD)
@@ -307,9 +258,10 @@ t.test('blocks of ids that are reserved while the floor is raised do not overlap
 t.test('an address id that was given out here is not taken again', async (t) => {
   const folder = await temporaryFolder(t)
   const { send } = await startSubgraph(t, { folder, projection: false })
-  const { token, email } = await signUp(send)
+  await run(folder, { customers: customersFile([aCustomer(1, { password_hash })]) })
+  const token = await signIn(send, moved(1), OLD)
   const { id } = (await send(CREATE_ADDRESS, { token, variables: { input: TEXAN } })).data.createCustomerAddress
-  const row = (addressId: number) => anAddress(addressId, 1, { _email: email })
+  const row = (addressId: number) => anAddress(addressId, 1)
   t.match(await run(folder, { addresses: addressesFile([row(id), row(id + 1), row(400), row(401)]) }), {
     addresses: { imported: 2, rejected: 2 },
   })
@@ -449,9 +401,30 @@ t.test('a dry run tells what would be, and writes nothing', async (t) => {
   const { email } = await signUp(send)
   await run(folder, { customers: customersFile([aCustomer(50)]) })
   const before = (await all(eventStore)).length
-  const customers = customersFile([aCustomer(50), aCustomer(51), aCustomer(52, { email }), aCustomer(1)])
-  const report = await run(folder, { customers, addresses: addressesFile([anAddress(1, 51)]), dryRun: true })
-  t.match(report, { customers: { imported: 1, alreadyThere: 1, rejected: 2 }, addresses: { imported: 1 } })
-  t.match(report.rejected.toSorted(), [/:4: the e-mail address belongs to/, /:5: the id 1 belongs to another customer/])
+  const files = {
+    customers: customersFile([
+      aCustomer(50),
+      aCustomer(51),
+      aCustomer(52, { email }),
+      aCustomer(1),
+      aCustomer(51, { email: 'b@x.de' }),
+    ]),
+    addresses: addressesFile([
+      ...[50, 51].map((id) => anAddress(id, id, { street: 'x' })),
+      anAddress(1, 51, { street: 'x' }),
+      anAddress(51, 50, { street: 'x' }),
+      anAddress(60, 1, { street: 'x' }),
+    ]),
+  }
+  const report = await run(folder, { ...files, dryRun: true })
+  t.match(report, { customers: { imported: 1, alreadyThere: 1, rejected: 3 }, addresses: { imported: 3, rejected: 2 } })
+  t.match(report.rejected, [
+    'addresses.csv:5: the address id 51 belongs to another address',
+    'addresses.csv:6: there is no customer with this _email',
+    'customers.csv:4: the e-mail address belongs to another customer',
+    'customers.csv:5: the id 1 belongs to another customer',
+    'customers.csv:6: the id 51 belongs to another customer',
+  ])
   t.equal((await all(eventStore)).length, before)
+  t.match(await run(folder, files), report, 'as in the real run')
 })

@@ -6,7 +6,7 @@ import { openLog } from '../../eventstore/open-event-store.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { regionsNamed } from '../../schema/regions.ts'
-import { store } from '../../schema/store.ts'
+import { type PartialStore, store } from '../../schema/store.ts'
 import { faultOfMagentoHash, verifyMagentoPassword } from '../../subgraph/identity/magento-hashes.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { importFiles } from '../../subgraph/import/importer.ts'
@@ -21,6 +21,7 @@ interface Given {
   readonly addresses?: string | Buffer
   readonly encoding?: string
   readonly dryRun?: boolean
+  readonly store?: PartialStore
   /** Ids of customers to read back. */
   readonly read?: readonly number[]
 }
@@ -39,7 +40,7 @@ async function run(t: Test, { folder, customers, addresses, read = [], ...given 
       ...given,
       eventStore,
       emailHashKey: loadKeys(configuration).emailHashKey,
-      store: store(),
+      store: store(given.store),
       customers: customers === undefined ? undefined : paths.customers,
       addresses: addresses === undefined ? undefined : paths.addresses,
       now: new Date('2026-11-25T12:00:00Z'),
@@ -152,6 +153,23 @@ t.test('separators and spellings of columns', async (t) => {
     "Excel's line with the separator",
   )
 
+  for (const [head, between] of [
+    [`${HEAD}\r\n`, '\n'],
+    [`${HEAD}\n`, '\r\n'],
+    [`sep=,\r\n${HEAD}\n`, '\n'],
+    [`sep=,\n${HEAD}\r\n`, '\r\n'],
+    [`${HEAD}\r`, '\r'],
+    [`${HEAD}\r`, '\r\n'],
+  ] as const) {
+    const rows = ['a@example.com,1,"two\r\nlines",Lee', 'b@example.com,2,B,"Ray"', ',3,C,D', 'd@example.com,4,D,"E"']
+    const report = await run(t, { customers: head + rows.map((row) => row + between).join(''), read: [1, 2] })
+    t.match(report, {
+      customers: { imported: 3, rejected: 1, unused: [] },
+      rejected: [/email is missing/],
+      documents: [{ firstname: 'two\r\nlines', lastname: 'Lee' }, { lastname: 'Ray' }],
+    })
+  }
+
   const addresses = `${ADDRESS_HEAD.replace('city', 'City').replace('country_id', 'Country_Id')},loyalty\na@example.com,5,Ann,Lee,x,Ulm,de,9\n`
   const report = await run(t, { customers: `${HEAD}\na@example.com,1,Ann,Lee\n`, addresses, read: [1] })
   t.match(report, {
@@ -206,6 +224,27 @@ dan@example.com,Dan,Oak,London,,GB,Dan,Oak,1,,x,1,Yes,TRUE
   })
 })
 
+t.test('a further value of an attribute in the row below its customer is not lost without a word', async (t) => {
+  const options = ['Shoes', 'Hats', 'Bags'].map((label, index) => ({ value: String(index), label }))
+  const likes = { code: 'likes', label: 'Likes', type: 'multiselect' as const, options }
+  const { customers, addresses, rejected, documents } = await run(t, {
+    store: { customAttributes: { customer: [likes] } },
+    customers:
+      'email,firstname,lastname,likes,_address_firstname,_address_lastname,_address_street,_address_city,_address_country_id\n' +
+      'ann@example.com,Ann,Lee,Shoes,Ann,Lee,x,Ulm,DE\n,,,Hats,Ann,Lee,y,Bonn,DE\n,,,Bags,,,,,\nbob@example.com,Bob,Ray,Hats,,,,,\n',
+    read: [1, 2],
+  })
+  t.match(
+    [customers, addresses],
+    [
+      { imported: 2, rejected: 2 },
+      { imported: 2, rejected: 0 },
+    ],
+  )
+  t.match(rejected, [/^3: a value of likes is below its customer: write all of them/, /^4: a value of likes/])
+  t.match(documents, [{ customAttributes: { likes: ['0'] } }, { customAttributes: { likes: ['1'] } }])
+})
+
 /** Of row `index` of a file that has a row for each of several values. */
 const emailOf = (index: number) => `a${index + 1}@example.com`
 const reasonFor = (rejected: readonly string[], index: number) =>
@@ -250,15 +289,19 @@ t.test('yes and no, dates, consents', async (t) => {
     ['0', false],
     ['', false],
     ['No', false],
+    // What a spreadsheet of another language makes of FALSE: no consent.
+    ['FALSCH', undefined],
   ] as const
   const customers = yesOrNo.map(([value], index) => `${emailOf(index)},${index + 1},A,B,${value}\n`)
   const addresses = yesOrNo.map(([value], index) => `${emailOf(index)},${index + 5},A,B,x,y,GB,${value}\n`)
-  const { documents } = await run(t, {
+  const { documents, rejected } = await run(t, {
     customers: `${HEAD},is_subscribed\n${customers.join('')}`,
     addresses: `${ADDRESS_HEAD},_address_default_billing_\n${addresses.join('')}`,
     read: yesOrNo.map((_, index) => index + 1),
   })
+  t.match(rejected, [/is_subscribed is neither yes nor no/, /_address_default_billing_ is neither yes nor no/])
   for (const [index, [value, isDefault]] of yesOrNo.entries()) {
+    if (isDefault === undefined) continue
     const expected = { defaultBilling: isDefault ? index + 5 : null, newsletter: isDefault ? 'subscribed' : 'none' }
     t.match(documents[index], expected, value)
   }
@@ -281,6 +324,26 @@ t.test('yes and no, dates, consents', async (t) => {
     if (expected instanceof RegExp) t.match(found, expected, dob)
     else t.equal(found, expected, dob)
   }
+})
+
+t.test('what a spreadsheet has lost of a value is not taken for the value', async (t) => {
+  const spoilt = ['4.91701E+11', '4,9E+11', '1E+05', '#NAME?', '#N/A', '#NV', '#DIV/0!', '########', '="0170"']
+  const whole = ['0170 1', '+491701', '#5', 'E+1', '1E5', '# 12', 'N/A']
+  const rows = [...spoilt, ...whole].map((value, index) => `${index + 1},A,B,x,y,GB,"${value.replaceAll('"', '""')}"\n`)
+  const { addresses, rejected, documents } = await run(t, {
+    customers: `${HEAD}\na@example.com,1,A,B\n`,
+    addresses: `${ADDRESS_HEAD},telephone\n${rows.map((row) => `a@example.com,${row}`).join('')}`,
+    read: [1],
+  })
+  t.match(addresses, { imported: whole.length, rejected: spoilt.length })
+  t.strictSame(
+    rejected,
+    spoilt.map((_, index) => `${index + 2}: telephone is what a spreadsheet has made of it`),
+  )
+  t.same(
+    documents[0]?.addresses.map(({ telephone }) => telephone),
+    whole,
+  )
 })
 
 t.test('a hash that would make every wrong sign-in dear is rejected', async (t) => {

@@ -1,10 +1,14 @@
 /** What is rejected can be mended and imported, and a row that can't be read gives nothing to somebody else. */
-import { readFile, stat, writeFile } from 'node:fs/promises'
+
+import { appendFile, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
+import { customerColumns } from '../../subgraph/import/files/columns.ts'
+import { openTable } from '../../subgraph/import/files/csv.ts'
+import { createRejectedFile } from '../../subgraph/import/files/rejected-file.ts'
 import { runCommand } from '../support/commands.ts'
 import { environment, temporaryFolder } from '../support/graph.ts'
 
@@ -136,6 +140,103 @@ t.test('of a composite file, with the rows that it needs', async (t) => {
   const after = await cities()
   t.same(after.get('Ann')?.toSorted(), ['Bonn', 'Rom', 'Ulm'], 'each once')
   t.same(after.get('Bob'), ['Paris'])
+})
+
+t.test('of a composite file, a person without an e-mail address: nothing goes to the customer above', async (t) => {
+  const head =
+    'email,firstname,lastname,_address_firstname,_address_lastname,_address_street,_address_city,_address_country_id'
+  const { read, mend, customers, ...given } = await shop(t, {
+    'customers.csv':
+      `${head}\nann@example.com,Ann,Lee,Ann,Lee,x,Ulm,DE\n,Bob,Ray,Bob,Ray,x,Rom,IT\n,,,Bob,Ray,y,Bari,IT\n` +
+      ',Cat,Poe,,,,,\ndan@example.com,Dan,Oak,,,,,\n',
+  })
+  const { code, output } = await given.import('customers.csv')
+  t.equal(code, 1)
+  t.match(output, /customers: 2 imported, 0 already there, 2 rejected \(4 rows read\)/)
+  t.match(output, /addresses: 1 imported, 0 already there, 2 rejected \(3 rows read\)/)
+  t.match(await customers(), [
+    { firstname: 'Ann', addresses: [{ city: 'Ulm' }] },
+    { firstname: 'Dan', addresses: [] },
+  ])
+  t.equal((await customers())[0]?.addresses.length, 1)
+  const unknown = 'the customer of the address is unknown because a row above it was rejected'
+  t.equal(
+    await read('customers.rejected.csv'),
+    `rejected_line,rejected_reason,${head}\n` +
+      `3,email is missing or not an address; ${unknown},,Bob,Ray,Bob,Ray,x,Rom,IT\n` +
+      `4,${unknown},,,,Bob,Ray,y,Bari,IT\n` +
+      '5,email is missing or not an address,,Cat,Poe,,,,,\n',
+  )
+  await mend('customers.rejected.csv', [',,Bob', ',bob@example.com,Bob'], [',,Cat', ',cat@example.com,Cat'])
+  const mended = await given.import('customers.rejected.csv')
+  t.equal(mended.code, 0, mended.output)
+  const bob = (await customers()).find(({ firstname }) => firstname === 'Bob')
+  t.same(bob?.addresses.map(({ city }) => city).toSorted(), ['Bari', 'Rom'])
+})
+
+t.test('many rejected addresses of one customer are not looked at again and again', async (t) => {
+  const folder = await temporaryFolder(t)
+  const path = join(folder, 'customers.csv')
+  await writeFile(path, 'email,firstname,lastname\n')
+  const table = { ...(await openTable(path, customerColumns([], []))), path }
+  const file = createRejectedFile(join(folder, 'customers.rejected.csv'), table)
+  const rows = Array.from({ length: 1_000 }, (_, line) => ({ line, from: 0, bytes: 0, fields: {} }))
+  let looks = 0
+  for (const [index, row] of rows.entries()) {
+    const above = new Proxy(rows.slice(0, index), {
+      get(target, key) {
+        looks++
+        return Reflect.get(target, key)
+      },
+    })
+    file.add(row, 'x', above)
+  }
+  t.ok(looks < 10 * rows.length, `${looks} looks at ${rows.length} rows`)
+})
+
+t.test('a file that is changed or replaced while it is read is not taken for the whole', async (t) => {
+  const content = 'email,firstname,lastname\na@example.com,Ann,Lee\nb@example.com,Bob,R'
+  const changes: readonly [name: string, change: (path: string) => Promise<void>][] = [
+    ['its writer goes on', (path) => appendFile(path, 'ay\n')],
+    [
+      'another one in its place',
+      async (path) => {
+        await writeFile(`${path}.new`, content)
+        await rename(`${path}.new`, path)
+      },
+    ],
+  ]
+  for (const [name, change] of changes) {
+    const folder = await temporaryFolder(t)
+    const path = join(folder, 'customers.csv')
+    await writeFile(path, content)
+    const table = { ...(await openTable(path, customerColumns([], []))), path }
+    const rejected = createRejectedFile(join(folder, 'rejected.csv'), table)
+    await writeFile(rejected.path, 'rejected_line,rejected_reason,email\n')
+    rejected.add({ line: 2, from: 25, bytes: 46, fields: {} }, 'x')
+    t.ok(rejected.write(), 'the same as when it was opened')
+    await change(path)
+    const changed = { code: 'SUB_ERR_BROKEN_FILE', message: /customers\.csv has changed since it was opened/ }
+    const lastnames: unknown[] = []
+    const reading = async () => {
+      for await (const rows of table.rows()) lastnames.push(...rows.map(({ fields }) => fields.lastname))
+    }
+    await t.rejects(reading(), changed, name)
+    t.notOk(lastnames.includes('R'), 'no row that is cut off')
+    const before = await readFile(rejected.path, 'utf8')
+    t.throws(() => rejected.write(), changed)
+    t.equal(await readFile(rejected.path, 'utf8'), before, 'the earlier one stays')
+    t.same((await readdir(folder)).filter((each) => each.startsWith('rejected')).toSorted(), [
+      'rejected.csv',
+      'rejected.csv.bak',
+    ])
+  }
+})
+
+t.test('a pipe or a device is no file, because it can be read only once', async (t) => {
+  const { code, output } = await (await shop(t, {})).import('/dev/null')
+  t.equal(code, 1)
+  t.match(output, /"\/dev\/null" is not a file/)
 })
 
 t.test('of UTF-16, in UTF-8', async (t) => {

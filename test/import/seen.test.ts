@@ -41,7 +41,10 @@ t.test('a customer whose revision is too large is read', async (t) => {
 t.test('the oldest are forgotten', async (t) => {
   const most = 20_000
   const seen = createSeen(most)
-  for (let id = 1; id <= 45_000; id++) seen.set(keyOf(id), { id, revision: 3 })
+  for (let id = 1; id <= most; id++) seen.set(keyOf(id), { id, revision: 3 })
+  t.notOk(seen.hasForgotten)
+  for (let id = most + 1; id <= 45_000; id++) seen.set(keyOf(id), { id, revision: 3 })
+  t.ok(seen.hasForgotten)
   t.same(seen.get(keyOf(45_000)), { id: 45_000, revision: 3 })
   let kept = 0
   for (let id = 45_000; id > 0 && seen.has(keyOf(id)); id--) kept++

@@ -21,6 +21,13 @@ const OF_VAT = ['vat_is_valid', 'vat_request_date', 'vat_request_id', 'vat_reque
 /** The columns that an import adds in front of rejected rows (rejected-file.ts). */
 export const REJECTED_COLUMNS = ['rejected_line', 'rejected_reason'] as const
 
+/** What only a customer's own row has in a composite file, beside the e-mail address. */
+export const OF_PERSON = [
+  ...NAMES,
+  ...['entity_id', '_entity_id', 'id', 'dob', 'taxvat', 'gender', 'group_id', 'created_at', 'lock_expires'],
+  ...['password_hash', 'password', 'confirmation'],
+]
+
 /** The prefix of the address columns in a composite file. */
 const ADDRESS = '_address_'
 
@@ -43,10 +50,8 @@ const ADDRESS_ALIASES = {
  */
 export const customerColumns = (attributes: readonly string[], addressAttributes: readonly string[]): Columns => ({
   used: [
-    ...NAMES,
-    ...['email', 'entity_id', '_entity_id', 'id', 'dob', 'taxvat', 'gender', 'group_id', 'created_at', 'lock_expires'],
-    ...['password_hash', 'password', 'confirmation', 'is_subscribed'],
-    ...['reward_update_notification', 'reward_warning_notification'],
+    ...OF_PERSON,
+    ...['email', 'is_subscribed', 'reward_update_notification', 'reward_warning_notification'],
     ...attributes,
     ...[...ADDRESS_FIELDS, ...addressAttributes].map((name) => `${ADDRESS}${name}`),
     ...DEFAULTS,

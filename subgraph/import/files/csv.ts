@@ -3,7 +3,7 @@
  * unless named, and no byte is ever replaced: a row that can't be decoded gets a fault.
  */
 
-import { createReadStream } from 'node:fs'
+import { createReadStream, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { type Readable, Transform } from 'node:stream'
 import { type CsvError, type InfoRecord, type Parser, parse } from 'csv-parse'
@@ -39,10 +39,12 @@ export interface Table {
   readonly hasMark: boolean
   /** Whether rows can be located in the file by bytes: not if it is transcoded before parsing. */
   readonly isByteExact: boolean
+  /** @throws BrokenFileError if it is no longer the file that was opened, or has been written to */
+  checkUnchanged(): void
   /**
    * Reads the file in constant memory, up to {@link ROWS_AT_ONCE} rows together: a promise for each would cost as much as
    * the row.
-   * @throws BrokenFileError if the end of a row can't be determined; the system's error for a file that can't be read
+   * @throws BrokenFileError if the end of a row can't be determined, or if the file has changed; the system's error for a file that can't be read
    */
   rows(): AsyncGenerator<Row[]>
 }
@@ -69,12 +71,13 @@ const SAMPLES = 'windows-1252 (Excel in Western Europe), windows-1250 (Central E
  */
 export async function openTable(path: string, known: Columns, encoding?: string): Promise<Table> {
   const wanted = encoding === undefined ? undefined : encodingOf(encoding)
+  const state = stateOf(path)
   const start = await readStart(path)
   const mark = markOf(start)
   if (mark && wanted && wanted !== mark.encoding && !(wanted === 'utf-16' && mark.encoding.startsWith('utf-16'))) {
     throw new ConfigurationError(`${path} begins with the byte-order mark of ${mark.encoding}; it is not ${wanted}.`)
   }
-  const source: Source = { path, skip: mark?.bytes ?? 0, encoding: mark?.encoding ?? wanted ?? 'utf-8' }
+  const source: Source = { path, skip: mark?.bytes ?? 0, encoding: mark?.encoding ?? wanted ?? 'utf-8', state }
   if (start.toString('latin1', 0, 2) === 'PK') {
     throw new ConfigurationError(
       `${path} is a spreadsheet or an archive; accepted: CSV. Save the sheet as CSV (UTF-8).`,
@@ -88,7 +91,8 @@ export async function openTable(path: string, known: Columns, encoding?: string)
   // Excel's way to declare the separator, on a line before the header row.
   const named = /^"?sep=(.)"?\r?\n/i.exec(text)?.[1]
   const separator = named ?? separatorOf(lines[0] ?? '')
-  const head = readHead(path, text, separator, named ? 2 : 1)
+  const dialect = { separator, breaks: breaksOf(text) }
+  const head = readHead(path, text, dialect, named ? 2 : 1)
   const { columns, unused, twice } = matchColumns(head, known)
   if (twice !== undefined) throw new ConfigurationError(`${path} has the column ${twice} twice.`)
   return {
@@ -99,7 +103,8 @@ export async function openTable(path: string, known: Columns, encoding?: string)
     hasMark: mark !== undefined,
     names: head,
     headLine: lineOf(start.subarray(source.skip), named ? 1 : 0),
-    rows: () => readRows(source, separator, columns, named ? 2 : 1),
+    checkUnchanged: () => checkUnchanged(source),
+    rows: () => readRows(source, dialect, columns, named ? 2 : 1),
   }
 }
 
@@ -109,11 +114,39 @@ function lineOf(bytes: Buffer, index: number): Buffer {
   return Buffer.from(lines.filter((line) => line !== '')[index] ?? '', 'latin1')
 }
 
+/** How the text is divided. */
+interface Dialect {
+  readonly separator: string
+  readonly breaks: string[]
+}
+
 interface Source {
   readonly path: string
   /** Bytes of the byte-order mark. */
   readonly skip: number
   readonly encoding: string
+  /** As of {@link stateOf}. */
+  readonly state: string
+}
+
+/**
+ * What changes with a file: whoever still writes it would be read up to somewhere, and rows are looked up in it later.
+ * @throws ConfigurationError if it is none; a pipe can be read only once, and might never be opened
+ */
+function stateOf(path: string): string {
+  const state = statSync(path, { bigint: true, throwIfNoEntry: false })
+  if (state === undefined) throw new ConfigurationError(`${JSON.stringify(path)} can't be read (ENOENT).`)
+  if (!state.isFile()) throw new ConfigurationError(`${JSON.stringify(path)} is not a file.`)
+  return [state.dev, state.ino, state.size, state.mtimeNs].join(' ')
+}
+
+function checkUnchanged({ path, state }: Source): void {
+  try {
+    if (stateOf(path) === state) return
+  } catch {
+    // It is gone.
+  }
+  throw new BrokenFileError(`${path} has changed since it was opened: run the command again when it is complete`)
 }
 
 /** The standard's own name of an encoding. @throws ConfigurationError */
@@ -160,10 +193,28 @@ function separatorOf(head: string): string {
   return SEPARATORS[counts.indexOf(Math.max(...counts))] ?? ','
 }
 
-function readHead(path: string, text: string, delimiter: string, from_line: number): string[] {
+/**
+ * What ends a row. All at once, because whoever edits the first line may change its end alone; a carriage return by itself
+ * only if it ends the first line, because it may be within a field.
+ */
+const breaksOf = (text: string): string[] => ['\r\n', '\n', ...(/^[^\r\n]*\r(?!\n)/.test(text) ? ['\r'] : [])]
+
+function readHead(
+  path: string,
+  text: string,
+  { separator: delimiter, breaks: record_delimiter }: Dialect,
+  from_line: number,
+): string[] {
   let rows: string[][]
   try {
-    rows = parseSync(text, { delimiter, from_line, to: 1, skip_empty_lines: true, relax_quotes: true })
+    rows = parseSync(text, {
+      delimiter,
+      record_delimiter,
+      from_line,
+      to: 1,
+      skip_empty_lines: true,
+      relax_quotes: true,
+    })
   } catch (error) {
     throw new ConfigurationError(`${path} is no CSV file: ${(error as Error).message.split('\n')[0]}`)
   }
@@ -206,16 +257,18 @@ function bytesOf({ path, skip, encoding }: Source): Readable {
 
 async function* readRows(
   source: Source,
-  separator: string,
+  dialect: Dialect,
   columns: readonly string[],
   fromLine: number,
 ): AsyncGenerator<Row[]> {
   const rows: Row[] = []
-  const parser = createParser(source, separator, columns, fromLine, (row) => rows.push(row))
+  const parser = createParser(source, dialect, columns, fromLine, (row) => rows.push(row))
   for await (const chunk of bytesOf(source)) {
     await parser.write(chunk)
     while (rows.length >= ROWS_AT_ONCE) yield rows.splice(0, ROWS_AT_ONCE)
   }
+  // Before the last row, which ends with the file: it may be cut off.
+  checkUnchanged(source)
   await parser.end()
   for (const part of partsOf(rows, ROWS_AT_ONCE)) yield part
 }
@@ -227,7 +280,7 @@ async function* readRows(
  */
 function createParser(
   source: Source,
-  delimiter: string,
+  { separator: delimiter, breaks: record_delimiter }: Dialect,
   columns: readonly string[],
   fromLine: number,
   onRow: (row: Row) => void,
@@ -250,6 +303,7 @@ function createParser(
   }
   const parser = parse({
     delimiter,
+    record_delimiter,
     // Raw bytes: each field is decoded by itself.
     encoding: 'latin1',
     from_line: fromLine,

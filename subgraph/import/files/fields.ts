@@ -20,19 +20,31 @@ const MAX_ID = 2_000_000_000
 /** Characters: no column of Magento holds more. */
 const MAX_FIELD = 65_535
 
-/** The trimmed field; null if it is empty. @throws RejectedRow for one that Magento can't hold */
+/** A number without its last digits, an error, what did not fit into the column, a formula. */
+const OF_SPREADSHEET = /^(\d([.,]\d+)?[Ee]\+\d+|#(N\/A|NV|DIV\/0!|\p{Lu}+[?!])|#{3,}|=".*")$/u
+
+/**
+ * The trimmed field; null if it is empty. @throws RejectedRow for one that Magento can't hold, or that a spreadsheet has
+ * lost
+ */
 export function text(fields: Row['fields'], column: string): string | null {
   const value = fields[column] || null
   if (value !== null && value.length > MAX_FIELD) {
     throw new RejectedRow(`${column} is longer than ${MAX_FIELD} characters`)
   }
-  return value?.trim() || null
+  const trimmed = value?.trim() || null
+  if (trimmed !== null && OF_SPREADSHEET.test(trimmed)) {
+    throw new RejectedRow(`${column} is what a spreadsheet has made of it`)
+  }
+  return trimmed
 }
 
-/** Whether a field means yes: as in Magento, anything but empty, 0 and a spelled-out no. */
+/** Whether a field means yes. @throws RejectedRow for a word of which that is not known: it may be about a consent */
 export function isSet(fields: Row['fields'], column: string): boolean {
   const value = text(fields, column)?.toLowerCase() ?? ''
-  return !/^(|0+(\.0+)?|no?|false|off)$/.test(value)
+  if (/^(|0+(\.0+)?|no?|false|off)$/.test(value)) return false
+  if (/^(\d+(\.\d+)?|y(es)?|true|on|x)$/.test(value)) return true
+  throw new RejectedRow(`${column} is neither yes nor no`)
 }
 
 const DATABASE = /^(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?$/

@@ -2,7 +2,7 @@
  * Writes the rejected rows to a file that can be corrected and imported: the rows byte for byte as in the source, after
  * two columns with their line and the reason. It contains personal data, so only its owner may read it.
  */
-import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { ConfigurationError } from '../../../runtime/errors.ts'
 import { REJECTED_COLUMNS } from './columns.ts'
 import type { Row, Table } from './csv.ts'
@@ -11,7 +11,11 @@ export interface RejectedFile {
   readonly path: string
   /** @param above the rows needed to understand it: in a composite file, those from the customer's row on */
   add(row: Row, reason: string, above?: readonly Row[]): void
-  /** Writes the file, in the order of the source, if any row was rejected. @returns whether it did */
+  /**
+   * Writes the file, in the order of the source, if any row was rejected; as a whole or not at all.
+   * @returns whether it did
+   * @throws BrokenFileError if the source has changed; the system's errors
+   */
   write(): boolean
 }
 
@@ -51,10 +55,11 @@ export function createRejectedFile(path: string, table: Table & { readonly path:
     path,
 
     add(row, reason, above = []) {
-      for (const each of above) {
-        // The list grows while the file is being read.
-        if (each.line < row.line && !rejected.has(each.line))
-          rejected.set(each.line, { reason: '', place: placeOf(each) })
+      // Upwards, as far as none is there yet: a customer may have many. The list grows while the file is being read.
+      for (let index = above.length - 1; index >= 0; index--) {
+        const each = above[index] as Row
+        if (rejected.has(each.line) && each.line < row.line) break
+        if (each.line < row.line) rejected.set(each.line, { reason: '', place: placeOf(each) })
       }
       // A row of a composite file may be rejected both as a customer and as an address.
       const earlier = rejected.get(row.line)?.reason
@@ -65,25 +70,39 @@ export function createRejectedFile(path: string, table: Table & { readonly path:
 
     write() {
       if (rejected.size === 0) return false
-      if (existsSync(path)) renameSync(path, `${path}.bak`)
-      const source = openSync(table.path, 'r')
-      const target = openSync(path, 'w', 0o600)
+      const partial = `${path}.partial`
       try {
-        if (table.hasMark || !table.isByteExact) writeSync(target, '\uFEFF')
-        writeSync(target, `${REJECTED_COLUMNS.join(separator)}${separator}`)
-        writeSync(target, table.isByteExact ? own(table.headLine) : namesOf(table))
-        writeSync(target, '\n')
-        for (const [line, { reason, place }] of [...rejected].sort(([a], [b]) => a - b)) {
-          writeSync(target, `${line}${separator}${quoted(reason, separator)}${separator}`)
-          writeSync(target, 'text' in place ? Buffer.from(place.text) : own(slice(source, place)))
-          writeSync(target, '\n')
-        }
+        writeTo(partial)
+        table.checkUnchanged()
+        if (existsSync(path)) renameSync(path, `${path}.bak`)
+        renameSync(partial, path)
       } finally {
-        closeSync(source)
-        closeSync(target)
+        rmSync(partial, { force: true })
       }
       return true
     },
+  }
+
+  function writeTo(partial: string): void {
+    rmSync(partial, { force: true })
+    const source = openSync(table.path, 'r')
+    const target = openSync(partial, 'wx', 0o600)
+    // Unlike writeSync it goes on after a part.
+    const put = (bytes: Buffer | string) => writeFileSync(target, bytes)
+    try {
+      if (table.hasMark || !table.isByteExact) put('\uFEFF')
+      put(`${REJECTED_COLUMNS.join(separator)}${separator}`)
+      put(table.isByteExact ? own(table.headLine) : namesOf(table))
+      put('\n')
+      for (const [line, { reason, place }] of [...rejected].sort(([a], [b]) => a - b)) {
+        put(`${line}${separator}${quoted(reason, separator)}${separator}`)
+        put('text' in place ? place.text : own(slice(source, place)))
+        put('\n')
+      }
+    } finally {
+      closeSync(source)
+      closeSync(target)
+    }
   }
 }
 
@@ -106,7 +125,10 @@ function slice(file: number, { from, to }: { readonly from: number; readonly to:
 /** @throws ConfigurationError if the path has a file that no import has written */
 function checkIsRejected(path: string): void {
   if (!existsSync(path)) return
-  const start = readFileSync(path, 'utf8').replace(/^\uFEFF/, '')
+  const file = openSync(path, 'r')
+  const bytes = Buffer.alloc(64)
+  const start = bytes.toString('utf8', 0, readSync(file, bytes)).replace(/^\uFEFF/, '')
+  closeSync(file)
   if (!start.startsWith(REJECTED_COLUMNS[0] as string) && !start.startsWith('file,line,reason\n')) {
     throw new ConfigurationError(`--rejected: ${JSON.stringify(path)} is there and holds something else.`)
   }
