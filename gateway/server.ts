@@ -267,8 +267,8 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     maxEntries: cachedDocuments,
     maxTokens: limits.tokens,
   })
-  const { manifestFile } = options.persistedQueries ?? {}
-  if (manifestFile !== undefined) watchManifest(app, manifestFile, options.watchIntervalMs ?? 1000, persisted)
+  const { manifestFile, manifest } = options.persistedQueries ?? {}
+  if (manifestFile !== undefined) watchManifest(app, manifestFile, options.watchIntervalMs ?? 1000, manifest, persisted)
   const clients = createSubgraphClients({
     settings: settings.of,
     droppedFor: settings.droppedFor,

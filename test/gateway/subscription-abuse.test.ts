@@ -1,6 +1,9 @@
 /** Clients of subscriptions that break the rules: none of them may stop the gateway or leave anything behind. */
+import { execFile } from 'node:child_process'
 import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { stopClock } from '../support/clock.ts'
@@ -67,6 +70,18 @@ t.test('an upgrade that is pipelined behind a request that is not answered yet',
   t.match(await exchange(url, request + upgrade('/healthz'), /"ok"/), /"orders"[\s\S]*"status":"ok"/)
   t.match(await exchange(url, upgrade('/graphql'), /\r\n\r\n/), /^HTTP\/1.1 101/)
   t.equal(topic.size, 0)
+})
+
+t.test('a gateway with too many files open for its first subscription has others later', async (t) => {
+  const sdl = 'type Query { x: String } type Subscription { y: String }'
+  const supergraph = compose(t, { a: { sdl, url: 'http://127.0.0.1:9/' } })
+  const script = join(import.meta.dirname, 'open-files-process.ts')
+  const limited = ['-c', 'ulimit -n 100; exec "$@"', 'sh', process.execPath, script, supergraph]
+  const { stdout } = await promisify(execFile)('sh', limited)
+  const [first, second, text] = JSON.parse(stdout)
+  t.equal(first, 500)
+  t.equal(second, 200)
+  t.match(text, '{"data":{"__typename":"Query"}}')
 })
 
 t.test('a HEAD opens no stream', async (t) => {
