@@ -154,8 +154,8 @@ function acceptUpgrades(app: FastifyInstance, isOffered: () => boolean): void {
     const response = new ServerResponse(raw)
     response.shouldKeepAlive = false
     response.assignSocket(raw.socket)
-    // It was refused.
-    response.once('finish', () => socket.end())
+    // It was refused. If it were only ended, its client could keep it for ever: no time limit of HTTP holds any more.
+    response.once('finish', () => raw.socket.destroySoon())
     socket.on('error', () => socket.destroy())
     app.routing(raw, response)
   })

@@ -1,9 +1,11 @@
 /** Clients of subscriptions that break the rules: none of them may stop the gateway or leave anything behind. */
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { stopClock } from '../support/clock.ts'
@@ -34,6 +36,9 @@ function exchange(url: string, bytes: string, expected: RegExp): Promise<string>
     socket.write(bytes)
   })
 }
+
+const connectionsOf = ({ server }: FastifyInstance): Promise<number> =>
+  promisify<number>((done) => server.getConnections(done))()
 
 async function opened(t: Test, url: string): Promise<WebSocket> {
   const socket = new WebSocket(url.replace('http', 'ws'), 'graphql-transport-ws')
@@ -82,6 +87,17 @@ t.test('a gateway with too many files open for its first subscription has others
   t.equal(first, 500)
   t.equal(second, 200)
   t.match(text, '{"data":{"__typename":"Query"}}')
+})
+
+t.test('the connection of an upgrade that is refused ends, whatever its client does', async (t) => {
+  const { url, app } = await start(t)
+  const { hostname, port } = new URL(url)
+  const client = connect({ host: hostname, port: Number(port), allowHalfOpen: true })
+  t.teardown(() => client.destroy())
+  client.on('error', () => {}).resume()
+  client.write(`GET /graphql HTTP/1.1\r\nHost: x\r\nOrigin: https://elsewhere.example\r\n${UPGRADE}\r\n\r\n`)
+  await once(client, 'end')
+  await until('it is closed', async () => (await connectionsOf(app)) === 0)
 })
 
 t.test('a HEAD opens no stream', async (t) => {
