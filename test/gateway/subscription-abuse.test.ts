@@ -77,16 +77,17 @@ t.test('an upgrade that is pipelined behind a request that is not answered yet',
   t.equal(topic.size, 0)
 })
 
-t.test('a gateway with too many files open for its first subscription has others later', async (t) => {
+t.test('after too many open files there are subscriptions again, and a new supergraph is noticed', async (t) => {
   const sdl = 'type Query { x: String } type Subscription { y: String }'
   const supergraph = compose(t, { a: { sdl, url: 'http://127.0.0.1:9/' } })
   const script = join(import.meta.dirname, 'open-files-process.ts')
   const limited = ['-c', 'ulimit -n 100; exec "$@"', 'sh', process.execPath, script, supergraph]
   const { stdout } = await promisify(execFile)('sh', limited)
-  const [first, second, text] = JSON.parse(stdout)
+  const [first, second, text, failures] = JSON.parse(stdout)
   t.equal(first, 500)
   t.equal(second, 200)
   t.match(text, '{"data":{"__typename":"Query"}}')
+  t.equal(failures, 1, 'it says once that the file can not be read')
 })
 
 t.test('the connection of an upgrade that is refused ends, whatever its client does', async (t) => {
