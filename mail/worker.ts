@@ -211,6 +211,7 @@ class Worker {
         batchSize,
       })
       this.#subscription = subscription
+      if (this.#isStopping) return // meanwhile: `stop` has not seen it
       // The holder is gone, or was this worker before an outage: its name has to be removed from the checkpoint.
       if (holder !== null || this.#queue.size > 0) lease.save()
       for await (const batch of subscription) {
