@@ -1,5 +1,6 @@
 /** The command line as a whole: help, versions, wrong usage, exit codes, and the documentation that is made of it. */
 import { spawn, spawnSync } from 'node:child_process'
+import { closeSync, existsSync, openSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -7,7 +8,7 @@ import type { CliCommand } from '../bin/command-line/cli-command.ts'
 import { markdown } from '../bin/command-line/documentation.ts'
 import { allCommands, createProgram } from '../bin/command-line/program.ts'
 import { runCommand } from './support/commands.ts'
-import { temporaryFolder } from './support/graph.ts'
+import { environment, temporaryFolder } from './support/graph.ts'
 import { KEYS } from './support/keys.ts'
 import { freePort } from './support/ports.ts'
 import { startProcess, untilReady } from './support/processes.ts'
@@ -167,6 +168,23 @@ t.test('what fails has exit code 1', async (t) => {
     t.match(stderr, message)
   }
   t.same(await readdir(folder), [], 'nothing is written')
+})
+
+t.test('output that is lost on a full disk is a failure', { skip: !existsSync('/dev/full') }, async (t) => {
+  const folder = await temporaryFolder(t)
+  const full = openSync('/dev/full', 'w')
+  t.teardown(() => closeSync(full))
+  // The second ends its process right after it has printed.
+  for (const args of [['--version'], ['audit', 'key']]) {
+    const { status: code, stderr } = spawnSync(process.execPath, [program, ...args], {
+      cwd: folder,
+      env: { PATH: process.env.PATH, ...environment(folder) },
+      stdio: ['ignore', full, 'pipe'],
+      encoding: 'utf8',
+    })
+    t.equal(code, 1, args.join(' '))
+    t.match(stderr, /^error: standard output can't be written \(ENOSPC\): [^\n]*\n$/)
+  }
 })
 
 t.test('a Node that is too old says which one is needed', async (t) => {
