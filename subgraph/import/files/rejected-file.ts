@@ -2,7 +2,18 @@
  * Writes the rejected rows to a file that can be corrected and imported: the rows byte for byte as in the source, after
  * two columns with their line and the reason. It contains personal data, so only its owner may read it.
  */
-import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, writeSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  writeSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
 import { ConfigurationError } from '../../../runtime/errors.ts'
 import { REJECTED_COLUMNS } from './columns.ts'
 import type { Row, Table } from './csv.ts'
@@ -11,7 +22,11 @@ export interface RejectedFile {
   readonly path: string
   /** @param above the rows needed to understand it: in a composite file, those from the customer's row on */
   add(row: Row, reason: string, above?: readonly Row[]): void
-  /** Writes the file, in the order of the source, if any row was rejected. @returns whether it did */
+  /**
+   * Writes the file, in the order of the source, if any row was rejected.
+   * @returns whether it did
+   * @throws ConfigurationError if it can't be written after all
+   */
   write(): boolean
 }
 
@@ -25,10 +40,10 @@ interface Rejected {
 
 /**
  * @param path the path of the file; one of an earlier import, which somebody may have corrected, is kept beside it
- * @throws ConfigurationError if another file is in the way
+ * @throws ConfigurationError if another file is in the way, or the file can't be written: an import may take hours
  */
 export function createRejectedFile(path: string, table: Table & { readonly path: string }): RejectedFile {
-  checkIsRejected(path)
+  checkPlace(path)
   const { separator } = table
   const rejected = new Map<number, Rejected>()
   /** There are few distinct reasons. */
@@ -65,25 +80,39 @@ export function createRejectedFile(path: string, table: Table & { readonly path:
 
     write() {
       if (rejected.size === 0) return false
-      if (existsSync(path)) renameSync(path, `${path}.bak`)
-      const source = openSync(table.path, 'r')
-      const target = openSync(path, 'w', 0o600)
-      try {
-        if (table.hasMark || !table.isByteExact) writeSync(target, '\uFEFF')
-        writeSync(target, `${REJECTED_COLUMNS.join(separator)}${separator}`)
-        writeSync(target, table.isByteExact ? own(table.headLine) : namesOf(table))
-        writeSync(target, '\n')
-        for (const [line, { reason, place }] of [...rejected].sort(([a], [b]) => a - b)) {
-          writeSync(target, `${line}${separator}${quoted(reason, separator)}${separator}`)
-          writeSync(target, 'text' in place ? Buffer.from(place.text) : own(slice(source, place)))
-          writeSync(target, '\n')
-        }
-      } finally {
-        closeSync(source)
-        closeSync(target)
-      }
+      const reasons = [...rejected].sort(([a], [b]) => a - b)
+      orUnwritable(path, () => writeRows(path, table, reasons, own))
       return true
     },
+  }
+}
+
+/** Writes the file. @param own what is taken over of a line of the source */
+function writeRows(
+  path: string,
+  table: Table & { readonly path: string },
+  rejected: readonly (readonly [line: number, rejected: Rejected])[],
+  own: (line: Buffer) => Buffer,
+): void {
+  const { separator } = table
+  // Opened before anything is moved: it may be the file of an earlier import that is replaced here.
+  const source = openSync(table.path, 'r')
+  let target: number | undefined
+  try {
+    if (existsSync(path)) renameSync(path, `${path}.bak`)
+    target = openSync(path, 'w', 0o600)
+    if (table.hasMark || !table.isByteExact) writeSync(target, '\uFEFF')
+    writeSync(target, `${REJECTED_COLUMNS.join(separator)}${separator}`)
+    writeSync(target, table.isByteExact ? own(table.headLine) : namesOf(table))
+    writeSync(target, '\n')
+    for (const [line, { reason, place }] of rejected) {
+      writeSync(target, `${line}${separator}${quoted(reason, separator)}${separator}`)
+      writeSync(target, 'text' in place ? Buffer.from(place.text) : own(slice(source, place)))
+      writeSync(target, '\n')
+    }
+  } finally {
+    closeSync(source)
+    if (target !== undefined) closeSync(target)
   }
 }
 
@@ -103,12 +132,27 @@ function slice(file: number, { from, to }: { readonly from: number; readonly to:
   return bytes.subarray(start, end)
 }
 
-/** @throws ConfigurationError if the path has a file that no import has written */
-function checkIsRejected(path: string): void {
-  if (!existsSync(path)) return
-  const start = readFileSync(path, 'utf8').replace(/^\uFEFF/, '')
+/** @throws ConfigurationError if the file can't be written, or no import has written the one that is there */
+function checkPlace(path: string): void {
+  const start = orUnwritable(path, () => {
+    accessSync(path === '' ? '' : dirname(path), constants.W_OK | constants.X_OK)
+    return existsSync(path) ? readFileSync(path, 'utf8').replace(/^\uFEFF/, '') : undefined
+  })
+  if (start === undefined) return
   if (!start.startsWith(REJECTED_COLUMNS[0] as string) && !start.startsWith('file,line,reason\n')) {
     throw new ConfigurationError(`--rejected: ${JSON.stringify(path)} is there and holds something else.`)
+  }
+}
+
+/** @throws ConfigurationError for an error of the file system */
+function orUnwritable<Result>(path: string, work: () => Result): Result {
+  try {
+    return work()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new ConfigurationError(
+      `--rejected: ${JSON.stringify(path)} can't be written (${code}): run the same command with another file.`,
+    )
   }
 }
 
