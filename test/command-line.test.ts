@@ -187,6 +187,16 @@ t.test('output that is lost on a full disk is a failure', { skip: !existsSync('/
   }
 })
 
+t.test('a disk that is full keeps nothing of a secret', { skip: process.platform === 'win32' }, async (t) => {
+  const folder = await temporaryFolder(t)
+  const shell = ['-c', 'ulimit -f 0; exec "$0" "$@"', process.execPath, program, 'secrets']
+  const env = { PATH: process.env.PATH, NODE_DISABLE_COMPILE_CACHE: '1' }
+  const { status: code, stderr } = spawnSync('sh', shell, { cwd: folder, env, encoding: 'utf8' })
+  t.equal(code, 1)
+  t.match(stderr, /^error: secrets\/token-signing-key\.pem can't be written: EFBIG: [^\n]*\n$/)
+  t.same(await readdir(join(folder, 'secrets')), [], 'the next time would keep it as one that is there already')
+})
+
 t.test('a Node that is too old says which one is needed', async (t) => {
   // What such a Node reads: no TypeScript, and nothing of ours is imported before the question is asked.
   t.notMatch(await readFile(program, 'utf8'), /^import .*from '(?!node:)/m)
