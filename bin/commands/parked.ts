@@ -2,7 +2,7 @@
 
 import { userInfo } from 'node:os'
 import { placeText } from '../../audit/places.ts'
-import { openLog } from '../../eventstore/open-event-store.ts'
+import { openLog, requireLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { openForCommand } from '../../projections/open-read-model.ts'
 import { dropParked, type Replayed, replayParked, waitingEvents, waitingText } from '../../projections/parked-events.ts'
@@ -51,6 +51,7 @@ function withParked(
   work: (stores: Stores, events: readonly ParkedEvent[], signal: AbortSignal) => Promise<number>,
 ): Promise<void> {
   return runCommand(async (configuration, signal) => {
+    requireLog(configuration)
     const { eventStore } = await openLog(configuration)
     const readModel = await openForCommand(configuration.READMODEL_URL)
     try {
@@ -90,7 +91,7 @@ async function report(outcomes: AsyncIterable<Replayed>, signal: AbortSignal): P
       signal.throwIfAborted()
     }
   } catch (error) {
-    console.error('Who is not named above is still parked: the same command goes on from there.')
+    console.error('Who is not named above is still parked: run the same command again.')
     throw error
   }
   return stuckCount > 0 ? 1 : 0
