@@ -150,7 +150,8 @@ function refuseInterruptedRestore({ EVENTSTORE_URL }: Configuration): void {
 }
 
 /**
- * For commands that say what is in a log: a path that is wrong would be a new, empty log, in which nothing is wrong.
+ * For commands about what is in a log: a path that is wrong would be a new, empty log, in which nothing is wrong, and a token
+ * would be on record where nobody looks.
  * @throws ConfigurationError for an embedded log that is not there, unless opening it says more of that
  */
 export function requireLog(configuration: Configuration): void {

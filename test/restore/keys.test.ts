@@ -79,7 +79,15 @@ t.test('no command makes a key', async (t) => {
     'audit',
     args,
   ])
-  for (const [command, args] of [...reading, ['parked', []], ['privacy', []]] as [string, string[]][]) {
+  for (const [command, args] of [
+    ...reading,
+    ['parked', []],
+    ['privacy', []],
+    ['keys', []],
+    ['keys', ['accept', 'token']],
+    ['token', ['list']],
+    ['token', ['--scope', 'customers:read', '--subject', 'crm']],
+  ] as [string, string[]][]) {
     const message = /^error: EVENTSTORE_URL: there is no \S*events\.db: /
     assertRefused(t, await run(command, folder, KEYS, args), message, `${command} ${args.join(' ')}`)
   }
