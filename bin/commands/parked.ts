@@ -10,13 +10,15 @@ import type { ParkedEvent, ReadModel } from '../../projections/read-model.ts'
 import { runCommand } from '../../runtime/process.ts'
 
 export const list = (): Promise<void> =>
-  withParked(undefined, async (_stores, events) => {
+  withParked(undefined, async ({ readModel }, events) => {
     for (const { customerId, revision, type, reason } of events) {
       console.log(`customer ${customerId}\trevision ${revision}\t${type}\t${reason}`)
     }
     console.log(
       events.length === 0 ? 'No event is parked.' : `${events.length} parked; npm run parked -- show CUSTOMER`,
     )
+    const live = (await readModel.generations()).find((each) => each.live)
+    if (!live?.checkpoint) console.error('But these documents are empty: is READMODEL_URL that of the service?')
     return 0
   })
 
