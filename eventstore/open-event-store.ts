@@ -149,6 +149,21 @@ function refuseInterruptedRestore({ EVENTSTORE_URL }: Configuration): void {
   )
 }
 
+/**
+ * For commands about what is in a log: a path that is wrong would be a new, empty log, in which nothing is wrong, and a token
+ * would be on record where nobody looks.
+ * @throws ConfigurationError for an embedded log that is not there, unless opening it says more of that
+ */
+export function requireLog(configuration: Configuration): void {
+  const { EVENTSTORE_URL } = configuration
+  const path = EVENTSTORE_URL.replace(/^sqlite:/, '')
+  if (path === EVENTSTORE_URL || path === '' || existsSync(path) || existsSync(draftOf(path))) return
+  if (keyFilesOf(configuration).length > 0) return
+  throw new ConfigurationError(
+    `EVENTSTORE_URL: there is no ${path}: name the log of the service, or run this in the folder where the service runs.`,
+  )
+}
+
 async function isEmpty(eventStore: EventStore): Promise<boolean> {
   for await (const _ of eventStore.readAll({ maxCount: 1 })) return false
   return true

@@ -1,5 +1,5 @@
 /** Buffered output of the audit commands, to standard output or to a file. */
-import { createWriteStream } from 'node:fs'
+import { createWriteStream, fchmodSync, fstatSync } from 'node:fs'
 import { AuditError } from '../errors.ts'
 import type { AuditContext } from './context.ts'
 
@@ -42,6 +42,14 @@ export function openFile(path: string) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     failure = new AuditError(`--output: ${JSON.stringify(path)} can't be written (${error.code}).`)
     fail(failure)
+  })
+  // One that was there before keeps its mode. A device is everybody's.
+  stream.on('open', (file) => {
+    try {
+      if (fstatSync(file).isFile()) fchmodSync(file, 0o600)
+    } catch (error) {
+      stream.destroy(error as Error)
+    }
   })
   const done = (start: (callback: () => void) => unknown) =>
     Promise.race([failed, new Promise<void>((resolve) => start(resolve))])

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline/promises'
 import { placesOf } from '../../audit/requests/holdings.ts'
 import type { AuditContext } from '../../audit/subcommands/context.ts'
 import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
-import { openLog } from '../../eventstore/open-event-store.ts'
+import { openLog, requireLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { withRetriesFor } from '../../eventstore/retry.ts'
 import { openForCommand } from '../../projections/open-read-model.ts'
@@ -26,6 +26,7 @@ export function runAudit(work: (context: AuditContext) => Promise<number>): Prom
       return await work({
         openEventStore: async () => {
           if (eventStore === undefined) {
+            requireLog(configuration)
             const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
             const wrap = withRetriesFor(configuration.EVENTSTORE_URL, { signal, onOutage })
             eventStore = (await openLog(configuration, {}, wrap)).eventStore

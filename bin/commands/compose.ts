@@ -1,5 +1,5 @@
 /** `customers compose`: composes subgraph schemas into a supergraph. */
-import { renameSync, writeFileSync } from 'node:fs'
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { composeSupergraph } from '../../gateway/planning/compose.ts'
 
 /**
@@ -24,14 +24,25 @@ export async function compose(
     process.exitCode = 1
   } else {
     for (const hint of result.hints) console.error(hint)
-    write(output, result.supergraph)
-    console.log(`${config} -> ${output}`)
+    try {
+      write(output, result.supergraph)
+      console.log(`${config} -> ${output}`)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      console.error(`${JSON.stringify(output)} can't be written (${code}).`)
+      process.exitCode = 1
+    }
   }
 }
 
 /** Replaces the file atomically, so a gateway that watches it never reads half of it. */
 function write(path: string, text: string): void {
   const temporary = `${path}.${process.pid}.tmp`
-  writeFileSync(temporary, text)
-  renameSync(temporary, path)
+  try {
+    writeFileSync(temporary, text)
+    renameSync(temporary, path)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw error
+  }
 }

@@ -2,7 +2,7 @@
 
 import { acceptKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { loadMasterKeys } from '../../eventstore/encryption/master-key.ts'
-import { keyStoreUrl, type OpenedLog, openKeys, openLog } from '../../eventstore/open-event-store.ts'
+import { keyStoreUrl, type OpenedLog, openKeys, openLog, requireLog } from '../../eventstore/open-event-store.ts'
 import { EventStoreUnavailable } from '../../eventstore/port.ts'
 import { withRetriesFor } from '../../eventstore/retry.ts'
 import type { Configuration } from '../../runtime/configuration.ts'
@@ -50,6 +50,7 @@ export const accept = (name: 'token' | 'audit'): Promise<void> =>
  */
 export const acceptStore = (): Promise<void> =>
   runCommand(async (configuration) => {
+    requireLog(configuration)
     const { stored, keys } = await openKeys(configuration)
     try {
       const { blocks, addresses } = await keys.giveUpMissing()
@@ -80,6 +81,7 @@ interface Context {
 /** Once it has begun, it waits for a server that is away. @param work takes the log and the id of the current master key */
 function withLog(work: (log: OpenedLog, current: string, context: Context) => Promise<void>) {
   return runCommand(async (configuration, signal) => {
+    requireLog(configuration)
     const [current] = loadMasterKeys(configuration)
     let isBegun = false
     const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)

@@ -2,7 +2,7 @@
 
 import { userInfo } from 'node:os'
 import { placeText } from '../../audit/places.ts'
-import { openLog } from '../../eventstore/open-event-store.ts'
+import { openLog, requireLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { openForCommand } from '../../projections/open-read-model.ts'
 import { dropParked, type Replayed, replayParked, waitingEvents, waitingText } from '../../projections/parked-events.ts'
@@ -10,13 +10,15 @@ import type { ParkedEvent, ReadModel } from '../../projections/read-model.ts'
 import { runCommand } from '../../runtime/process.ts'
 
 export const list = (): Promise<void> =>
-  withParked(undefined, async (_stores, events) => {
+  withParked(undefined, async ({ readModel }, events) => {
     for (const { customerId, revision, type, reason } of events) {
       console.log(`customer ${customerId}\trevision ${revision}\t${type}\t${reason}`)
     }
     console.log(
       events.length === 0 ? 'No event is parked.' : `${events.length} parked; npm run parked -- show CUSTOMER`,
     )
+    const live = (await readModel.generations()).find((each) => each.live)
+    if (!live?.checkpoint) console.error('But these documents are empty: is READMODEL_URL that of the service?')
     return 0
   })
 
@@ -51,6 +53,7 @@ function withParked(
   work: (stores: Stores, events: readonly ParkedEvent[], signal: AbortSignal) => Promise<number>,
 ): Promise<void> {
   return runCommand(async (configuration, signal) => {
+    requireLog(configuration)
     const { eventStore } = await openLog(configuration)
     const readModel = await openForCommand(configuration.READMODEL_URL)
     try {
@@ -90,7 +93,7 @@ async function report(outcomes: AsyncIterable<Replayed>, signal: AbortSignal): P
       signal.throwIfAborted()
     }
   } catch (error) {
-    console.error('Who is not named above is still parked: the same command goes on from there.')
+    console.error('Who is not named above is still parked: run the same command again.')
     throw error
   }
   return stuckCount > 0 ? 1 : 0

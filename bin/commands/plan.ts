@@ -7,6 +7,7 @@ import type { DividedPlan } from '../../gateway/planning/divided-plans.ts'
 import { correctOperation } from '../../gateway/planning/operation-corrections.ts'
 import { choose } from '../../gateway/planning/refusals.ts'
 import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
+import { defaultSupergraph } from '../environment.ts'
 
 /** Of the variables, those of `@skip`, `@include` and `@defer` matter. @param file `-`: standard input */
 export function plan(
@@ -14,7 +15,7 @@ export function plan(
   options: { readonly operation?: string; readonly variables: string; readonly supergraph?: string },
 ): void {
   try {
-    const path = options.supergraph ?? (process.env.SUPERGRAPH || 'examples/commerce/supergraph.graphql')
+    const path = options.supergraph ?? (process.env.SUPERGRAPH || defaultSupergraph(false))
     const supergraph = loadSupergraph(readFileSync(path, 'utf8'), true)
     const document = parse(readFileSync(file === '-' ? 0 : file, 'utf8'))
     const errors = validate(supergraph.schema, document)

@@ -11,7 +11,7 @@ import {
   readKeyFile,
   verifyCommand,
 } from '../../audit/subcommands/proof.ts'
-import { openStoredLog } from '../../eventstore/open-event-store.ts'
+import { openStoredLog, requireLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { withRetriesFor } from '../../eventstore/retry.ts'
 import type { Configuration } from '../../runtime/configuration.ts'
@@ -26,6 +26,7 @@ const print = (text: string) => console.log(text)
 
 export function verify({ key: files = [], json }: Json & { readonly key?: readonly string[] }): Promise<void> {
   return runCommand((configuration, signal) => {
+    requireLog(configuration)
     const isOwn = files.length === 0
     const keys = isOwn ? [signingKey(configuration)] : files.map(readKeyFile)
     const by = `operator:${userInfo().username}`
@@ -40,6 +41,7 @@ export function prove(
   { key: file, content }: { readonly key?: string; readonly content: boolean },
 ): Promise<void> {
   return runCommand((configuration, signal) => {
+    requireLog(configuration)
     const event = readEventName(name)
     const key: PublicKey = file === undefined ? signingKey(configuration) : readKeyFile(file)
     const leafCache = join(configuration.DATA_DIR, 'proof-leaves')
@@ -53,6 +55,7 @@ export const check = (file: string, { key, json }: Json & { readonly key: string
 
 export function checkpoint({ json }: Json): Promise<void> {
   return runCommand((configuration, signal) => {
+    requireLog(configuration)
     const key = signingKey(configuration)
     return withLog(configuration, signal, (eventStore) => checkpointCommand(eventStore, { key, signal, json, print }))
   })

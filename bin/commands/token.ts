@@ -6,7 +6,7 @@ import { userInfo } from 'node:os'
 import { endServiceToken, isActive, type ServiceToken, serviceTokens } from '../../audit/service-tokens.ts'
 import { plain } from '../../audit/terminal-text.ts'
 import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
-import { openStoredLog } from '../../eventstore/open-event-store.ts'
+import { openStoredLog, requireLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { runCommand } from '../../runtime/process.ts'
@@ -37,6 +37,7 @@ export const token = (options: TokenOptions): Promise<void> =>
     if (!(hours > 0 && hours <= MAX_SERVICE_TOKEN_HOURS)) {
       throw new UsageError(`--hours: accepted is a number above 0, up to ${MAX_SERVICE_TOKEN_HOURS}.`)
     }
+    requireLog(configuration)
     const tokenSigningKey = loadKey(configuration, 'TOKEN_SIGNING_KEY')
     const tokens = createTokens(tokenSigningKey, { names: tokenNames(configuration) })
     const eventStore = await openStoredLog(configuration)
@@ -84,6 +85,7 @@ export const end = (jti: string, { reason }: { readonly reason: string }): Promi
 
 const onLog = (work: (eventStore: EventStore) => Promise<number>): Promise<void> =>
   runCommand(async (configuration) => {
+    requireLog(configuration)
     const eventStore = await openStoredLog(configuration)
     try {
       return await work(eventStore)

@@ -1,5 +1,5 @@
 /** `npm run audit` on both stores: what it shows, what it hides, and what it says to arguments that make no sense. */
-import { readFile, stat } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'csv-parse/sync'
 import t, { type Test } from 'tap'
@@ -284,6 +284,7 @@ for (const [name, start] of Object.entries(stores)) {
       )
       t.equal((await audit('export', '--until', '2026-01-01')).output, '')
       const path = join(await temporaryFolder(t), 'log.jsonl')
+      await writeFile(path, 'for everybody', { mode: 0o644 })
       t.equal((await audit('export', '7', '--output', path)).output, '')
       t.equal((await readFile(path, 'utf8')).trim().split('\n').length, 8)
       t.equal((await stat(path)).mode & 0o777, 0o600, "its owner's alone")

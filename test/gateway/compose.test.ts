@@ -44,6 +44,20 @@ t.test('the committed supergraphs are what their configurations compose to', asy
   }
 })
 
+t.test('where the supergraph can not be written, it is said in one line, and nothing is left', async (t) => {
+  const folder = t.testdir({ 'a.yaml': config('a'), 'a.graphql': `${link}type Query { a: Int }`, folder: {} })
+  for (const [name, reason] of [
+    ['folder', 'EISDIR'],
+    ['none/x.graphql', 'ENOENT'],
+  ] as const) {
+    const output = join(folder, name)
+    const { status, stderr } = await runHere(t, join(folder, 'a.yaml'), output)
+    t.equal(status, 1)
+    t.equal(stderr, `${JSON.stringify(output)} can't be written (${reason}).\n`)
+  }
+  t.same(readdirSync(folder).sort(), ['a.graphql', 'a.yaml', 'folder'])
+})
+
 t.test('composing does not depend on the order of the subgraphs', async (t) => {
   const sdl = (field: string) => `${link}type Query { ${field}: T } type T @key(fields: "id") { id: ID! ${field}: Int }`
   const folder = t.testdir({

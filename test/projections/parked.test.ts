@@ -41,7 +41,8 @@ async function startStuck(t: Test) {
   })
   await projection.caughtUp()
   const parked = (...args: string[]) => runCommand(folder, ['parked', ...args])
-  return { id, token, subgraph, eventStore, readModel, projection, parked }
+  const parkedIn = (url: string) => runCommand(folder, ['parked'], { READMODEL_URL: url })
+  return { id, token, subgraph, eventStore, readModel, projection, parked, parkedIn }
 }
 
 async function gauge(eventStore: Parameters<typeof createProjectionMetrics>[1]['eventStore'], readModel: ReadModel) {
@@ -125,7 +126,9 @@ t.test('who is erased is erased from the live documents, too, whatever could not
 })
 
 t.test('arguments that make no sense are told', async (t) => {
-  const { parked } = await startStuck(t)
+  const { parked, parkedIn } = await startStuck(t)
+  t.match(await parkedIn('sqlite:other.db'), { code: 0, stderr: /is READMODEL_URL that of the service\?\n$/ })
+  t.match(await parked(), { code: 0, stdout: /^1 parked; /m, stderr: '' })
   for (const args of [['hide'], ['show'], ['replay'], ['replay', '7', '--all'], ['list', '7'], ['show', '7', '8']]) {
     t.match(await parked(...args), { code: 2, output: /^error: .* See customers parked.* --help\n$/ }, args.join(' '))
   }

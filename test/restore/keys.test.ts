@@ -74,6 +74,25 @@ t.test('no command makes a key', async (t) => {
     ['subgraph', [], /^error: TOKEN_SIGNING_KEY is not set/],
     ['token', ['--scope', 'customers:read', '--subject', 'crm'], /^error: TOKEN_SIGNING_KEY/],
   ]
+  // What is read of a log that is not there would look as if all were well.
+  const reading = [['find'], ['verify'], ['checkpoint'], ['prove', '1:0'], ['history', '1']].map((args) => [
+    'audit',
+    args,
+  ])
+  for (const [command, args] of [
+    ...reading,
+    ['parked', []],
+    ['privacy', []],
+    ['keys', []],
+    ['keys', ['accept', 'token']],
+    ['token', ['list']],
+    ['token', ['--scope', 'customers:read', '--subject', 'crm']],
+  ] as [string, string[]][]) {
+    const message = /^error: EVENTSTORE_URL: there is no \S*events\.db: /
+    assertRefused(t, await run(command, folder, KEYS, args), message, `${command} ${args.join(' ')}`)
+  }
+  t.same(await readdir(folder), [], 'nor is one made')
+  await writeFile(join(folder, 'events.db'), '') // an empty one
   for (const [command, args, message] of commands) {
     assertRefused(t, await run(command, folder, NONE, args), message, `${command} ${args.join(' ')}`)
   }
