@@ -1,5 +1,5 @@
 /** `customers rebuild`: see projections/rebuild.ts. Prints what it finds on standard output, its progress on standard error. */
-import { openLog } from '../../eventstore/open-event-store.ts'
+import { openLog, requireLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { withRetriesFor } from '../../eventstore/retry.ts'
 import { dropOthers, rollBack, stateOf } from '../../projections/generations.ts'
@@ -26,6 +26,7 @@ export interface RebuildOptions {
 export const rebuild = (options: RebuildOptions): Promise<void> =>
   runCommand(async (configuration, signal) => {
     const { EVENTSTORE_URL, READMODEL_URL } = configuration
+    requireLog(configuration)
     let isComparing = false
     const observer = {
       onDrop: (reason: string) => console.error(`${reason} It tries again.`),

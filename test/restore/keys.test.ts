@@ -82,6 +82,7 @@ t.test('no command makes a key', async (t) => {
   for (const [command, args] of [
     ...reading,
     ['parked', []],
+    ['rebuild', ['--verify']],
     ['privacy', []],
     ['keys', []],
     ['keys', ['accept', 'token']],
