@@ -6,13 +6,15 @@ import type { CustomerKeys } from '../eventstore/encryption/customer-keys.ts'
 import { keysOf } from '../eventstore/encryption/customer-keys.ts'
 import { KEY_MAX_AGE_MS } from '../eventstore/encryption/decryption.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
-import { newestStored, orNone } from '../eventstore/read.ts'
+import { newestStored, orGone } from '../eventstore/read.ts'
+import { absentCustomer, type CustomerDocument } from '../projections/customer.ts'
 import {
   type Account,
   appendTo,
   customerDeleted,
   type Eraser,
   finishErasure,
+  isKnown,
   readAccount,
 } from '../projections/erasure.ts'
 import { createMarks } from '../projections/fence/marks.ts'
@@ -52,24 +54,29 @@ export async function eraseCustomer(options: {
   ]
   const readState = () => readAccount(eventStore, customerId)
   const before = await readState()
-  let emailKeys = emailKeysOf(before)
+  const [document = null] = before.isGone && readModel ? await readModel.documents([customerId]) : []
+  const addresses = [...before.addresses, ...(document?.status === 'registered' ? [document.email] : [])]
+  let emailKeys = emailKeysOf({ ...before, addresses })
   const deleted = await appendTo(eventStore, stream, eraser, readState, (account) => {
-    if (account === undefined || account.isDeleted || account.revision < 0) return undefined
+    if (account === undefined || account.isGone || account.isDeleted || account.revision < 0) return undefined
     emailKeys = emailKeysOf(account)
     return customerDeleted(emailKeys, reason)
   })
   const inClear = await countInClear(keys, stream)
-  await finishErasure(eventStore, { customerId, emailKeys }, eraser)
-  if (readModel && before.revision >= 0) await eraseDocuments(eventStore, readModel, customerId)
+  if (isKnown(before)) await finishErasure(eventStore, { customerId, emailKeys }, eraser)
+  if (readModel && isKnown(before)) {
+    if (before.isGone) await removeDocuments(eventStore, readModel, customerId, document)
+    else await eraseDocuments(eventStore, readModel, customerId)
+  }
   // Other processes may cache the key for this long.
   await delay(KEY_MAX_AGE_MS)
-  return { customer: before.revision < 0 ? 'absent' : deleted ? 'deleted' : 'already deleted', inClear }
+  return { customer: deleted ? 'deleted' : isKnown(before) ? 'already deleted' : 'absent', inClear }
 }
 
 /** How many events of a stream have unencrypted personal fields. @throws EventStoreUnavailable */
 export async function countInClear({ log }: CustomerKeys, stream: string): Promise<number> {
   let count = 0
-  for await (const event of orNone(log.readStream(stream))) if (!isEncrypted(event) && hasPersonal(event)) count++
+  for await (const event of orGone(log.readStream(stream))) if (!isEncrypted(event) && hasPersonal(event)) count++
   return count
 }
 
@@ -88,6 +95,26 @@ async function eraseDocuments(eventStore: EventStore, readModel: ReadModel, cust
   } finally {
     await marks.close()
   }
+}
+
+/** The same for a customer whose stream was deleted in the event store by hand: there is no deletion to apply. */
+async function removeDocuments(
+  eventStore: EventStore,
+  readModel: ReadModel,
+  customerId: number,
+  document: CustomerDocument | null,
+): Promise<void> {
+  if (document && document.status !== 'deleted') {
+    const revision = document.revision + 1
+    await readModel.requestScrub()
+    const deleted = { ...absentCustomer(customerId), status: 'deleted' as const, revision }
+    const tokenGeneration = document.tokenGeneration + 1
+    await readModel.put([{ document: { ...deleted, tokenGeneration }, expected: document.revision }])
+    const marks = createMarks({ eventStore, readModel, log: SILENT })
+    await marks.acknowledge(customerId, revision).finally(() => marks.close())
+  }
+  await readModel.forget([customerId])
+  await readModel.scrub()
 }
 
 async function bringToDeletion(

@@ -2,6 +2,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
+import { endingConnections } from '../runtime/ending-connections.ts'
 import { lazily } from '../runtime/lazily.ts'
 import type { Running } from '../runtime/process.ts'
 
@@ -41,6 +42,7 @@ export function createLazyConsole(
       },
     )
   })
+  const endConnections = endingConnections(server)
   return {
     listen: ({ port, host }) =>
       new Promise((resolve, reject) => {
@@ -52,6 +54,7 @@ export function createLazyConsole(
     async close() {
       const closed = new Promise((resolve) => server.close(resolve))
       isClosing = true
+      endConnections()
       // Ends what is under way, so that the connections become idle.
       await (await begun?.catch(() => undefined))?.close()
       server.closeIdleConnections()

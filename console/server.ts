@@ -29,6 +29,7 @@ import { hkdfSync } from 'node:crypto'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import { createMasker } from '../audit/masking.ts'
+import { endingConnections } from '../runtime/ending-connections.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { lazily } from '../runtime/lazily.ts'
 import { createRegistry } from '../runtime/metrics.ts'
@@ -104,7 +105,11 @@ export async function buildConsole(
   protect(fastify, isProduction)
 
   const closing = new AbortController()
-  fastify.addHook('preClose', async () => closing.abort())
+  const endConnections = endingConnections(fastify.server)
+  fastify.addHook('preClose', async () => {
+    closing.abort()
+    endConnections()
+  })
 
   const key = settings.CONSOLE_SESSION_KEY ?? derivedKey(options.emailHashKey)
   const cookies = createSealedCookies({ key, isSecure: isProduction, now })

@@ -8,6 +8,8 @@ export async function* streamed<T, R>(
   work: (give: (value: T) => Promise<'stop' | undefined>) => Promise<R>,
 ): AsyncGenerator<T, R> {
   let waiting: { readonly value: T; readonly taken: (answer: 'stop' | undefined) => void } | undefined
+  /** Answers to the value that the reader has. */
+  let answer: ((answer: 'stop' | undefined) => void) | undefined
   let isStopped = false
   let wake = () => {}
   let done: { readonly result: Promise<R> } | undefined
@@ -28,6 +30,7 @@ export async function* streamed<T, R>(
       if (waiting) {
         const { value, taken } = waiting
         waiting = undefined
+        answer = taken
         yield value
         taken(undefined)
       } else if (done) {
@@ -40,6 +43,8 @@ export async function* streamed<T, R>(
     }
   } finally {
     isStopped = true
+    // Otherwise the work would wait for ever, with what it reads still open.
+    answer?.('stop')
     ;(waiting as typeof waiting | undefined)?.taken('stop')
   }
 }

@@ -1,7 +1,14 @@
 /** Common reads of streams and of the log. */
 import type { DomainEvent } from '../schema/events.ts'
 import { decode, type Recorded } from './codec.ts'
-import { type EventStore, type Position, type RecordedEvent, type StreamFilter, StreamNotFound } from './port.ts'
+import {
+  type EventStore,
+  type Position,
+  type RecordedEvent,
+  StreamDeleted,
+  type StreamFilter,
+  StreamNotFound,
+} from './port.ts'
 
 /** Yields nothing for a missing stream. */
 export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
@@ -9,6 +16,19 @@ export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenera
     yield* events
   } catch (error) {
     if (!(error instanceof StreamNotFound)) throw error
+  }
+}
+
+/** Whether a read failed because the stream is missing, or was tombstoned: by hand, since nothing here does that. */
+export const isOfNoStream = (error: unknown): boolean =>
+  error instanceof StreamNotFound || error instanceof StreamDeleted
+
+/** Yields nothing for a stream that is missing, or was tombstoned. */
+export async function* orGone(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
+  try {
+    yield* events
+  } catch (error) {
+    if (!isOfNoStream(error)) throw error
   }
 }
 

@@ -119,7 +119,7 @@ export function serveGraph(
     )
   }
 
-  const unwatch = watchText(path, intervalMs, swap, keep)
+  const unwatch = watchText(path, intervalMs, text, swap, keep)
   return {
     get current() {
       return current

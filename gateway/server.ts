@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import cors from '@fastify/cors'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
+import { endingConnections } from '../runtime/ending-connections.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
 import {
   DEFAULT_LIMITS,
@@ -211,6 +212,8 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const { errorStatus } = options
   const compress = createCompression(encodingsOf(options), pipeline.passesCookies || pipeline.plugins !== undefined)
   const subscriptions = createSubscriptions(app, pipeline, drain, subscriptionOptions(options, bodyLimit))
+  const endConnections = endingConnections(app.server)
+  app.addHook('preClose', async () => endConnections()) // the last
   const routes = { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, subscriptions, sendEditor }
   await app.register(graphqlRoutes, routes)
   serveHealth(app, pipeline.served, isOverloaded, drain)
@@ -267,8 +270,8 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     maxEntries: cachedDocuments,
     maxTokens: limits.tokens,
   })
-  const { manifestFile } = options.persistedQueries ?? {}
-  if (manifestFile !== undefined) watchManifest(app, manifestFile, options.watchIntervalMs ?? 1000, persisted)
+  const { manifestFile, manifest } = options.persistedQueries ?? {}
+  if (manifestFile !== undefined) watchManifest(app, manifestFile, options.watchIntervalMs ?? 1000, manifest, persisted)
   const clients = createSubgraphClients({
     settings: settings.of,
     droppedFor: settings.droppedFor,

@@ -2,7 +2,8 @@
 
 import { readFileSync } from 'node:fs'
 import { decode, type Recorded } from '../eventstore/codec.ts'
-import { type EventStore, type RecordedEvent, StreamDeleted, StreamNotFound } from '../eventstore/port.ts'
+import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
+import { isOfNoStream } from '../eventstore/read.ts'
 import { type CustomerDocument, isRegistered, type LinkRequest } from '../projections/customer.ts'
 import { CUSTOMER_STREAMS, customerOf, foldCustomer } from '../projections/fold.ts'
 import { type CustomerEvent, type EventMetadata, isErased, type SubscriberEvent } from '../schema/events.ts'
@@ -198,7 +199,7 @@ export function createLetters(options: {
         if (isNotice(purpose)) return await composeNotice(decoded, purpose, customer)
         return await composeForCustomer(decoded, purpose, customer)
       } catch (error) {
-        if (error instanceof StreamNotFound || error instanceof StreamDeleted) return 'gone'
+        if (isOfNoStream(error)) return 'gone'
         throw error
       }
     },

@@ -6,9 +6,8 @@ import {
   InvalidArgument,
   type Position,
   type RecordedEvent,
-  StreamDeleted,
-  StreamNotFound,
 } from '../eventstore/port.ts'
+import { isOfNoStream } from '../eventstore/read.ts'
 import { rangeBetween } from '../eventstore/times.ts'
 import type { Log } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
@@ -100,7 +99,7 @@ export async function eventAt(
       if (isIt(event)) return event
     }
   } catch (error) {
-    if (!(error instanceof StreamNotFound || error instanceof StreamDeleted)) throw error
+    if (!isOfNoStream(error)) throw error
   }
   return undefined
 }

@@ -16,11 +16,10 @@ import {
   type EventStore,
   type Position,
   type RecordedEvent,
-  StreamDeleted,
-  StreamNotFound,
   type Subscription,
   type SubscriptionBatch,
 } from '../eventstore/port.ts'
+import { isOfNoStream } from '../eventstore/read.ts'
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import { type Log, SILENT } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
@@ -212,6 +211,7 @@ class Worker {
         batchSize,
       })
       this.#subscription = subscription
+      if (this.#isStopping) return // meanwhile: `stop` has not seen it
       // The holder is gone, or was this worker before an outage: its name has to be removed from the checkpoint.
       if (holder !== null || this.#queue.size > 0) lease.save()
       for await (const batch of subscription) {
@@ -277,7 +277,7 @@ class Worker {
     try {
       for await (const { id } of this.#stored.readStream(stream)) ids.add(id)
     } catch (error) {
-      if (!(error instanceof StreamNotFound || error instanceof StreamDeleted)) throw error
+      if (!isOfNoStream(error)) throw error
     }
     await outbox.forget(ids)
   }

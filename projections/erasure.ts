@@ -17,10 +17,9 @@ import {
   type NewEvent,
   type RecordedEvent,
   StreamDeleted,
-  StreamNotFound,
   WrongExpectedRevision,
 } from '../eventstore/port.ts'
-import { newestEvent, orNone } from '../eventstore/read.ts'
+import { firstOf, isOfNoStream, newestEvent, orGone, orNone } from '../eventstore/read.ts'
 import {
   type DomainEvent,
   type EmailEvent,
@@ -59,8 +58,10 @@ const MOST_ROUNDS = 20
 
 /** What the erasure needs to know of a customer's stream. */
 export interface Account {
-  /** -1: there is no such stream. */
+  /** -1: there is no event. */
   readonly revision: number
+  /** The stream was deleted in the event store by hand. Then the rest is what the log still has of it. */
+  readonly isGone: boolean
   readonly isDeleted: boolean
   /** The addresses that the customer has had, without duplicates, if they can still be decrypted. */
   readonly addresses: readonly string[]
@@ -74,10 +75,14 @@ export interface Account {
  */
 export async function readAccount(eventStore: EventStore, customerId: number): Promise<Account> {
   const addresses = new Set<string>()
+  const stream = streamOf.customer(customerId)
+  const first = await firstOf(orGone(eventStore.readStream(stream, { maxCount: 1 })))
+  const isGone = first === undefined && (await wasDeleted(eventStore, stream))
   let revision = -1
   let isDeleted = false
   let emailKeys: readonly string[] = []
-  for await (const event of orNone(eventStore.readStream(streamOf.customer(customerId)))) {
+  const events = isGone ? remainsOf(eventStore, stream) : orNone(eventStore.readStream(stream))
+  for await (const event of events) {
     revision = event.revision
     if (event.type === 'CustomerDeleted') {
       isDeleted = true
@@ -87,7 +92,28 @@ export async function readAccount(eventStore: EventStore, customerId: number): P
     const { email } = (event.data ?? {}) as { email?: unknown }
     if (typeof email === 'string' && !isErased(email)) addresses.add(email)
   }
-  return { revision, isDeleted, addresses: [...addresses], emailKeys }
+  return { revision, isGone, isDeleted, addresses: [...addresses], emailKeys }
+}
+
+/** Whether there is such a customer, or was. */
+export const isKnown = ({ revision, isGone }: Account): boolean => revision >= 0 || isGone
+
+/** Whether a stream without events was deleted. */
+async function wasDeleted(eventStore: EventStore, stream: string): Promise<boolean> {
+  try {
+    const { $tb = 0 } = await eventStore.getStreamMetadata(stream)
+    return $tb >= Number.MAX_SAFE_INTEGER
+  } catch (error) {
+    if (error instanceof StreamDeleted) return true
+    throw error
+  }
+}
+
+/** A server keeps the events of a deleted stream until it is scavenged. Walks the whole log. */
+async function* remainsOf(eventStore: EventStore, stream: string): AsyncGenerator<RecordedEvent, void, void> {
+  for await (const event of eventStore.readAll({ filter: { streamPrefixes: [stream] } })) {
+    if (event.stream === stream) yield event
+  }
 }
 
 /**
@@ -219,7 +245,7 @@ async function deleteStream(eventStore: EventStore, stream: string): Promise<boo
     return true
   } catch (error) {
     // Another process that finishes the same erasure may have deleted it in between.
-    if (error instanceof StreamNotFound || error instanceof StreamDeleted) return false
+    if (isOfNoStream(error)) return false
     if (error instanceof WrongExpectedRevision) return false
     throw error
   }

@@ -2,8 +2,8 @@
 
 import { decode } from '../eventstore/codec.ts'
 import { isSameId } from '../eventstore/event-place.ts'
-import { type EventStore, EventStoreUnavailable, type RecordedEvent, StreamNotFound } from '../eventstore/port.ts'
-import { newestStored } from '../eventstore/read.ts'
+import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
+import { isOfNoStream, newestStored } from '../eventstore/read.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
@@ -37,7 +37,7 @@ export async function foldCustomer(
       document = await applyNext(eventStore, document, event, to)
     }
   } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
+    if (!isOfNoStream(error)) throw error
   }
   return document
 }
@@ -72,7 +72,7 @@ export async function foldForward(
       eventId = event.id
     }
   } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
+    if (!isOfNoStream(error)) throw error
   }
   return isCompared ? { document, eventId } : foldForward(eventStore, id)
 }

@@ -23,6 +23,7 @@ export function buildHealthServer(options: {
   const app = Fastify({
     logger: options.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
+    forceCloseConnections: true,
     ...REQUEST_TIMEOUTS,
   })
   app.get('/healthz', async () => ({ status: 'ok' }))

@@ -20,6 +20,8 @@ interface RunningProcess extends Running {
 }
 
 const USAGE_EXIT_CODE = 2
+/** Stopped by SIGINT or SIGTERM before the end. */
+const STOPPED_EXIT_CODE = 130
 
 const DRAIN_LIMIT_MS = 10_000
 /** How long a process that is to end may still take to start. Then it ends without finishing anything. */
@@ -125,7 +127,7 @@ async function drain(running: RunningProcess, signal: NodeJS.Signals): Promise<v
 
 /**
  * Runs a command to its end and exits with the code that it returns. For a foreseen fault it prints one line and exits
- * with 1, for wrong usage with 2.
+ * with 1, for wrong usage with 2. One that fails because it is stopped, or does not end within 10 s of that, exits with 130.
  * @param work receives a signal that is aborted when the operator stops the process (SIGINT, SIGTERM)
  */
 export async function runCommand(
@@ -134,14 +136,23 @@ export async function runCommand(
   surviveRejections()
   limitHeapGrowth()
   const stopping = new AbortController()
+  const endStopped = (reason?: string): never => {
+    if (reason !== undefined) console.error(reason)
+    console.error('Stopped before its end.')
+    process.exit(STOPPED_EXIT_CODE)
+  }
   const stop = () => {
-    setTimeout(() => process.exit(1), DRAIN_LIMIT_MS).unref()
+    // npm passes on a signal that the terminal has sent to both.
+    if (stopping.signal.aborted) return
+    setTimeout(() => endStopped(`error: still busy after ${DRAIN_LIMIT_MS / 1000} s`), DRAIN_LIMIT_MS).unref()
     stopping.abort()
   }
   process.on('SIGTERM', stop).on('SIGINT', stop)
   try {
     process.exit(await work(loadConfiguration(process.env), stopping.signal))
   } catch (error) {
+    const { aborted, reason } = stopping.signal
+    if (aborted && !(error instanceof UsageError)) endStopped(error === reason ? undefined : explain(error))
     endProcess(error)
   }
 }

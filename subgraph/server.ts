@@ -6,6 +6,7 @@ import { parse } from 'graphql'
 import type { EventStore } from '../eventstore/port.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
+import { endingConnections } from '../runtime/ending-connections.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
 import { logOutages } from '../runtime/outages.ts'
 import { REQUEST_TIMEOUTS } from '../runtime/request-timeouts.ts'
@@ -125,8 +126,10 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
 /** Otherwise a keep-alive connection that is busy when the server closes would stay open and delay the close. */
 function closeConnections(app: FastifyInstance): void {
   let isClosing = false
+  const endConnections = endingConnections(app.server)
   app.addHook('preClose', async () => {
     isClosing = true
+    endConnections()
   })
   app.addHook('onSend', (_request, reply, _payload, done) => {
     if (isClosing) reply.header('connection', 'close')

@@ -1,5 +1,6 @@
 /** The command line as a whole: help, versions, wrong usage, exit codes, and the documentation that is made of it. */
 import { spawn, spawnSync } from 'node:child_process'
+import { closeSync, existsSync, openSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -7,7 +8,7 @@ import type { CliCommand } from '../bin/command-line/cli-command.ts'
 import { markdown } from '../bin/command-line/documentation.ts'
 import { allCommands, createProgram } from '../bin/command-line/program.ts'
 import { runCommand } from './support/commands.ts'
-import { temporaryFolder } from './support/graph.ts'
+import { environment, temporaryFolder } from './support/graph.ts'
 import { KEYS } from './support/keys.ts'
 import { freePort } from './support/ports.ts'
 import { startProcess, untilReady } from './support/processes.ts'
@@ -167,6 +168,33 @@ t.test('what fails has exit code 1', async (t) => {
     t.match(stderr, message)
   }
   t.same(await readdir(folder), [], 'nothing is written')
+})
+
+t.test('output that is lost on a full disk is a failure', { skip: !existsSync('/dev/full') }, async (t) => {
+  const folder = await temporaryFolder(t)
+  const full = openSync('/dev/full', 'w')
+  t.teardown(() => closeSync(full))
+  // The second ends its process right after it has printed.
+  for (const args of [['--version'], ['audit', 'key']]) {
+    const { status: code, stderr } = spawnSync(process.execPath, [program, ...args], {
+      cwd: folder,
+      env: { PATH: process.env.PATH, ...environment(folder) },
+      stdio: ['ignore', full, 'pipe'],
+      encoding: 'utf8',
+    })
+    t.equal(code, 1, args.join(' '))
+    t.match(stderr, /^error: standard output can't be written \(ENOSPC\): [^\n]*\n$/)
+  }
+})
+
+t.test('a disk that is full keeps nothing of a secret', { skip: process.platform === 'win32' }, async (t) => {
+  const folder = await temporaryFolder(t)
+  const shell = ['-c', 'ulimit -f 0; exec "$0" "$@"', process.execPath, program, 'secrets']
+  const env = { PATH: process.env.PATH, NODE_DISABLE_COMPILE_CACHE: '1' }
+  const { status: code, stderr } = spawnSync('sh', shell, { cwd: folder, env, encoding: 'utf8' })
+  t.equal(code, 1)
+  t.match(stderr, /^error: secrets\/token-signing-key\.pem can't be written: EFBIG: [^\n]*\n$/)
+  t.same(await readdir(join(folder, 'secrets')), [], 'the next time would keep it as one that is there already')
 })
 
 t.test('a Node that is too old says which one is needed', async (t) => {

@@ -41,6 +41,8 @@ export interface ExecutionOptions {
   readonly handOut: (file: string) => Promise<void>
   /** Told when an execution is resumed that somebody began before. */
   readonly onResume?: (request: PrivacyRequest) => void
+  /** Told when an execution that has begun fails: it can be resumed. */
+  readonly onInterruption?: (request: PrivacyRequest) => void
 }
 
 /** A request that was executed. */
@@ -105,6 +107,15 @@ export async function findInterrupted(eventStore: EventStore, subject: Subject):
 const isByMachine = ({ kind }: PrivacyRequest) => kind === 'erasure' || kind === 'access' || kind === 'portability'
 
 async function carryOut(request: PrivacyRequest, options: ExecutionOptions): Promise<Executed> {
+  try {
+    return await carryOutBegun(request, options)
+  } catch (error) {
+    options.onInterruption?.(request)
+    throw error
+  }
+}
+
+async function carryOutBegun(request: PrivacyRequest, options: ExecutionOptions): Promise<Executed> {
   const { eventStore, officer } = options
   // Both halves of a command are written once, whatever is repeated.
   const ending = { ...officer, commandId: uuidOf(`${officer.commandId}:finish`) }

@@ -7,7 +7,8 @@ import { uuidOf } from '../../eventstore/derived-uuid.ts'
 import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { chained } from '../../eventstore/hash-chain.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../../eventstore/port.ts'
-import { newestEvent, newestRevision, orNone } from '../../eventstore/read.ts'
+import { newestEvent, orNone } from '../../eventstore/read.ts'
+import { isKnown, readAccount } from '../../projections/erasure.ts'
 import { emailKeysAsTyped } from '../../schema/email-key.ts'
 import type { EmailEvent, NoteEvent, RequestEvent } from '../../schema/events.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
@@ -143,7 +144,7 @@ export async function receiveRequest(
   { note }: Said = {},
 ): Promise<PrivacyRequest> {
   const { customerId } = command.subject
-  if (customerId !== undefined && (await newestRevision(eventStore, streamOf.customer(customerId))) === undefined) {
+  if (customerId !== undefined && !isKnown(await readAccount(eventStore, customerId))) {
     throw new AuditError(`There is no customer ${customerId}.`)
   }
   const { subject } = command

@@ -9,7 +9,7 @@ import { findRequest } from '../requests/register.ts'
 import { isSameSubject, type Subject } from '../requests/request.ts'
 import { type AuditContext, shownAccess } from './context.ts'
 import { line } from './output.ts'
-import { isConfirmed, officerOf, tellClear } from './privacy.ts'
+import { interruptionOf, isConfirmed, officerOf, tellClear } from './privacy.ts'
 
 export interface EraseOptions {
   /** Why, without a request. */
@@ -47,14 +47,15 @@ export async function erase(context: AuditContext, customer: string, options: Er
     const shared = { eventStore, readModel, emailHashKey: context.emailHashKey(), officer: officerOf(context) }
     const onResume = ({ number }: { number: number }) =>
       context.note(`Request ${number} had been begun: it is resumed.`)
+    const onInterruption = interruptionOf(context)
     let executed: Executed
     if (number === undefined) {
       const subject = await subjectOf(context, eventStore, holder)
-      executed = await eraseAtOnce(subject, options.reason?.trim() ?? '', { ...shared, onResume })
+      executed = await eraseAtOnce(subject, options.reason?.trim() ?? '', { ...shared, onResume, onInterruption })
     } else {
       await checkSubject(eventStore, Number(number), holder)
       const data = { isShown: shownAccess(context), handOut: async () => {} }
-      executed = await executeRequest(Number(number), { ...shared, ...data, onResume })
+      executed = await executeRequest(Number(number), { ...shared, ...data, onResume, onInterruption })
     }
     await tell(context, executed, options.json)
     return tellClear(context, executed.request)

@@ -189,6 +189,7 @@ export async function execute(context: AuditContext, number: string, options: Ex
       isShown: shownAccess(context),
       handOut: (file) => writeTo(context, path, file),
       onResume: ({ execution }) => context.note(`Resumed: ${execution?.by} began it at ${execution?.at}.`),
+      onInterruption: interruptionOf(context),
     })
     const isFile = request.done?.outcome === 'handed-out'
     if (isFile && path !== '-') context.note(`All that is held of ${subjectText(subject)}: ${plain(path)}`)
@@ -199,6 +200,12 @@ export async function execute(context: AuditContext, number: string, options: Ex
     await readModel.close()
   }
 }
+
+/** Says how an execution that failed after its beginning is brought to its end. */
+export const interruptionOf =
+  ({ note }: AuditContext) =>
+  ({ number }: PrivacyRequest): void =>
+    note(`Request ${number} is begun, but not done: run the same command again, which resumes it.`)
 
 /** Says what an erasure could not reach. @returns the exit code */
 export function tellClear(context: AuditContext, { done }: PrivacyRequest): number {

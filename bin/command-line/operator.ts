@@ -112,7 +112,7 @@ function addParked(program: CliCommand): void {
     .option('--all', 'of all customers', false)
     .withDetails({
       examples: { [`${NAME} parked replay 42`]: 'of one customer', [`${NAME} parked replay --all`]: 'of all' },
-      exitCodes: { 1: 'failed, or an event is still parked' },
+      exitCodes: { 1: 'failed, or an event is still parked', ...STOPPED },
       variables,
     })
     .action(async (customer, options, command) => {
@@ -272,7 +272,11 @@ function addKeys(program: CliCommand): void {
   keys
     .command('rotate')
     .description('Wraps all keys with MASTER_KEY. No event of the log is rewritten.')
-    .withDetails({ examples: { [`${NAME} keys rotate`]: '' }, variables: [...LOG, 'MASTER_KEY_PREVIOUS'] })
+    .withDetails({
+      examples: { [`${NAME} keys rotate`]: '' },
+      exitCodes: STOPPED,
+      variables: [...LOG, 'MASTER_KEY_PREVIOUS'],
+    })
     .action(async () => (await load()).rotate())
   keys
     .command('accept')

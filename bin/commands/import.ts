@@ -1,6 +1,7 @@
 /** `customers import`: imports customers from Magento's export files. */
 import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
+import { EventStoreUnavailable } from '../../eventstore/port.ts'
 import { withRetriesFor } from '../../eventstore/retry.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { runCommand } from '../../runtime/process.ts'
@@ -63,10 +64,15 @@ export const importCustomers = (
         onProgress: (rows, share) => progress.report(rows, share),
         onRejected: (file, _, reason, row, above) => rejectedFiles.get(file)?.add(row, reason, above),
       })
-      let written: string[] = []
-      const reports = await importing.finally(() => {
+      const written: string[] = []
+      let unwritten: unknown
+      const reports = await importing.catch(sayHowToGoOn).finally(() => {
         progress.stop()
-        written = [...rejectedFiles.values()].filter((file) => file.write()).map(({ path }) => path)
+        try {
+          for (const file of rejectedFiles.values()) if (file.write()) written.push(file.path)
+        } catch (error) {
+          unwritten = error // thrown once all is reported that is known
+        }
         if (written.length > 0)
           console.log(`Rejected rows, with the reasons, to correct and import: ${written.join(', ')}`)
       })
@@ -74,6 +80,7 @@ export const importCustomers = (
       if (addresses !== undefined || (ofCustomers && isComposite(ofCustomers.columns)))
         printReport('addresses', reports.addresses)
       if (options.dryRun) console.log('Nothing was written (--dry-run).')
+      if (unwritten !== undefined) throw unwritten
       if (signal.aborted) {
         console.log('Stopped. The same command resumes from here.')
         return 130
@@ -83,6 +90,13 @@ export const importCustomers = (
       await eventStore.close()
     }
   })
+
+/** @throws the error */
+function sayHowToGoOn(error: unknown): never {
+  if (error instanceof EventStoreUnavailable)
+    console.error('The import is not at its end: the same command resumes it.')
+  throw error
+}
 
 /** @param option `--rejected`; of the second file beside that of the first */
 function rejectedPath(source: string, index: number, option: string | undefined): string {

@@ -2,7 +2,9 @@
 
 import { acceptKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { loadMasterKeys } from '../../eventstore/encryption/master-key.ts'
-import { type OpenedLog, openKeys, openLog } from '../../eventstore/open-event-store.ts'
+import { keyStoreUrl, type OpenedLog, openKeys, openLog } from '../../eventstore/open-event-store.ts'
+import { EventStoreUnavailable } from '../../eventstore/port.ts'
+import { withRetriesFor } from '../../eventstore/retry.ts'
 import type { Configuration } from '../../runtime/configuration.ts'
 import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
@@ -20,14 +22,22 @@ export const status = (): Promise<void> =>
   })
 
 export const rotate = (): Promise<void> =>
-  withLog(async ({ keys }, current) => {
+  withLog(async ({ keys }, current, { signal }) => {
     const bar = showProgress('rewrapping keys', 'blocks')
-    const { blocks, rewrapped } = await keys.rotate((done) => bar.report(done, undefined)).finally(() => bar.stop())
+    const rotating = keys.rotate((done) => bar.report(done, undefined), signal)
+    const { blocks, rewrapped } = await rotating
+      .finally(() => bar.stop())
+      .catch((error: unknown) => {
+        if (signal.aborted || error instanceof EventStoreUnavailable) {
+          console.error('Not all keys are rewrapped: run the same command again. Keep MASTER_KEY_PREVIOUS until then.')
+        }
+        throw error
+      })
     console.log(`${rewrapped} of ${blocksOfKeys(blocks)} rewrapped; all now use the master key ${current}.`)
   })
 
 export const accept = (name: 'token' | 'audit'): Promise<void> =>
-  withLog(async ({ eventStore }, _, configuration) => {
+  withLog(async ({ eventStore }, _, { configuration }) => {
     const variable = name === 'token' ? 'TOKEN_SIGNING_KEY' : 'AUDIT_SIGNING_KEY'
     const key = loadKey(configuration, variable)
     await acceptKeys(eventStore, name === 'token' ? { tokenSigningKey: key } : { auditSigningKey: key })
@@ -62,13 +72,25 @@ export const acceptStore = (): Promise<void> =>
     }
   })
 
-/** @param work takes the log and the id of the current master key */
-function withLog(work: (log: OpenedLog, current: string, configuration: Configuration) => Promise<void>) {
-  return runCommand(async (configuration) => {
+interface Context {
+  readonly configuration: Configuration
+  readonly signal: AbortSignal
+}
+
+/** Once it has begun, it waits for a server that is away. @param work takes the log and the id of the current master key */
+function withLog(work: (log: OpenedLog, current: string, context: Context) => Promise<void>) {
+  return runCommand(async (configuration, signal) => {
     const [current] = loadMasterKeys(configuration)
-    const log = await openLog(configuration)
+    let isBegun = false
+    const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
+    const patience = { signal, onOutage, isBegun: () => isBegun }
+    const log = await openLog(configuration, {}, (store, holds) =>
+      withRetriesFor(holds === 'keys' ? keyStoreUrl(configuration) : configuration.EVENTSTORE_URL, patience)(store),
+    )
     try {
-      await work(log, current.id, configuration)
+      await log.keys.keyStore.ping() // fails fast
+      isBegun = true
+      await work(log, current.id, { configuration, signal })
       return 0
     } finally {
       await log.eventStore.close()

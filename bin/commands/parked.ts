@@ -28,16 +28,16 @@ export const show = (customer: string): Promise<void> =>
 
 /** @param customer none: all */
 export const replay = (customer: string | undefined): Promise<void> =>
-  withParked(customer, async (stores, events) => {
+  withParked(customer, async (stores, events, signal) => {
     if (events.length === 0) console.log('No event is parked.')
     else console.log(`Replaying ${waitingText(await waitingEvents(stores.eventStore, events))}.`)
-    return report(replayParked(stores, events))
+    return report(replayParked(stores, events), signal)
   })
 
 export const drop = (customer: string, { reason }: { readonly reason: string }): Promise<void> =>
-  withParked(customer, async (stores, events) => {
+  withParked(customer, async (stores, events, signal) => {
     const actor = `operator:${userInfo().username}`
-    return report(dropParked(stores, events, { reason: reason.trim(), actor }))
+    return report(dropParked(stores, events, { reason: reason.trim(), actor }), signal)
   })
 
 interface Stores {
@@ -48,9 +48,9 @@ interface Stores {
 /** Works on the parked events: all, or a customer's. If that customer has none, the exit code is 1. */
 function withParked(
   customer: string | undefined,
-  work: (stores: Stores, events: readonly ParkedEvent[]) => Promise<number>,
+  work: (stores: Stores, events: readonly ParkedEvent[], signal: AbortSignal) => Promise<number>,
 ): Promise<void> {
-  return runCommand(async (configuration) => {
+  return runCommand(async (configuration, signal) => {
     const { eventStore } = await openLog(configuration)
     const readModel = await openForCommand(configuration.READMODEL_URL)
     try {
@@ -60,7 +60,7 @@ function withParked(
         console.log(`Customer ${customer} has no parked event.`)
         return 1
       }
-      return await work({ eventStore, readModel }, chosen)
+      return await work({ eventStore, readModel }, chosen, signal)
     } finally {
       await readModel.close()
       await eventStore.close()
@@ -78,14 +78,20 @@ function print({ customerId, stream, revision, type, reason, at }: ParkedEvent):
   console.log(`  npm run parked -- drop ${customerId} --reason "..."   to skip it`)
 }
 
-/** @returns 1 if a customer is stuck (again) */
-async function report(outcomes: AsyncIterable<Replayed>): Promise<number> {
+/** @returns 1 if a customer is stuck (again) @throws the signal's reason once it is aborted */
+async function report(outcomes: AsyncIterable<Replayed>, signal: AbortSignal): Promise<number> {
   let stuckCount = 0
-  for await (const { customerId, stuck } of outcomes) {
-    if (stuck) {
-      stuckCount++
-      console.log(`customer ${customerId}: still parked at revision ${stuck.revision}: ${stuck.reason}`)
-    } else console.log(`customer ${customerId}: replayed`)
+  try {
+    for await (const { customerId, stuck } of outcomes) {
+      if (stuck) {
+        stuckCount++
+        console.log(`customer ${customerId}: still parked at revision ${stuck.revision}: ${stuck.reason}`)
+      } else console.log(`customer ${customerId}: replayed`)
+      signal.throwIfAborted()
+    }
+  } catch (error) {
+    console.error('Who is not named above is still parked: the same command goes on from there.')
+    throw error
   }
   return stuckCount > 0 ? 1 : 0
 }

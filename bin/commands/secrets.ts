@@ -1,6 +1,6 @@
 /** `customers secrets`: creates the secrets that docker-compose.yml reads. Existing ones are kept. */
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { generateSigningKey } from '../../runtime/service-keys.ts'
 
@@ -23,12 +23,14 @@ export function secrets(): void {
   for (const [name, make] of Object.entries(SECRETS)) {
     const path = join(FOLDER, name)
     try {
-      writeFileSync(path, make(), { mode: 0o644, flag: 'wx' })
+      writeFileSync(path, make(), { mode: 0o644, flag: 'wx', flush: true })
       console.log(`${path} made`)
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
       if (code !== 'EEXIST') {
-        console.error(`error: ${message}`)
+        // What a full disk has of a key would be kept as one the next time.
+        rmSync(path, { force: true })
+        console.error(`error: ${path} can't be written: ${message}`)
         process.exit(1)
       }
       console.log(`${path} is there already: left as it is`)

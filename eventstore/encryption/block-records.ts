@@ -13,7 +13,7 @@ import type { KeyEvent } from '../../schema/events.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
 import { decode, encode } from '../codec.ts'
 import type { EventStore, NewEvent } from '../port.ts'
-import { newestEvent, orNone } from '../read.ts'
+import { newestEvent, orGone, orNone } from '../read.ts'
 
 const STREAM = STREAM_NAMES.keyBlocks
 /** Blocks are created in sequence; several processes may be a few ahead of each other. */
@@ -52,7 +52,7 @@ export function createBlockRecords(options: {
   }
 
   async function isKnown(customerId: number): Promise<boolean> {
-    for await (const _ of orNone(log.readStream(streamOf.customer(customerId), { maxCount: 1 }))) return true
+    for await (const _ of orGone(log.readStream(streamOf.customer(customerId), { maxCount: 1 }))) return true
     return false
   }
 

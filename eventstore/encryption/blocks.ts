@@ -8,7 +8,7 @@ import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../p
 import { newestEvent } from '../read.ts'
 import { forgetKeysIn } from './aes-gcm.ts'
 import { KEY_BYTES, type Key } from './keys.ts'
-import type { MasterKeys } from './master-key.ts'
+import type { MasterKey, MasterKeys } from './master-key.ts'
 
 /** The key store was restored from an older backup than the log, which has events that such a key encrypted. */
 export const missingKey = (block: BlockId): EventStoreUnavailable =>
@@ -168,7 +168,7 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
     rest: { readonly generation: number; readonly destroyed: readonly number[] },
   ): Promise<Block> {
     const stream = streamOfBlock(id)
-    const wrapped = Buffer.from(await current.wrap(bytes, stream)).toString('base64')
+    const wrapped = await wrap(current, bytes, stream)
     const data = { generation: rest.generation, masterKeyId: current.id, wrapped, destroyed: [...rest.destroyed] }
     const { revision } = await keyStore.append(stream, [encoded({ type: 'CustomerKeysSet', data })], { expected })
     const block = remember(id, revision, data)
@@ -193,6 +193,15 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
     cutOff,
     all: () => allBlocks(keyStore),
     forget: () => blocks.clear(),
+  }
+}
+
+/** @returns base64 @throws EventStoreUnavailable */
+async function wrap(masterKey: MasterKey, bytes: Uint8Array, stream: string): Promise<string> {
+  try {
+    return Buffer.from(await masterKey.wrap(bytes, stream)).toString('base64')
+  } catch (error) {
+    throw new EventStoreUnavailable(`${stream} can't be wrapped: ${(error as Error).message}.`)
   }
 }
 

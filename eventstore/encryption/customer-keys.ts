@@ -88,7 +88,10 @@ export interface CustomerKeys {
    * @returns how many blocks there are, and how many of them were rewrapped
    * @throws EventStoreUnavailable; ConfigurationError if a block's master key is not configured
    */
-  rotate(report?: (done: number) => void): Promise<{ readonly blocks: number; readonly rewrapped: number }>
+  rotate(
+    report?: (done: number) => void,
+    signal?: AbortSignal,
+  ): Promise<{ readonly blocks: number; readonly rewrapped: number }>
   /** How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws EventStoreUnavailable */
   status(): Promise<{ readonly blocks: ReadonlyMap<string, number>; readonly destroyed: number }>
   /**
@@ -249,9 +252,9 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
       return destroyKey(blocks, placeOf(subject))
     },
 
-    async rotate(report = () => {}) {
+    async rotate(report = () => {}, signal) {
       await checked.run()
-      return rotateMasterKey(options, blocks, report)
+      return rotateMasterKey(options, blocks, { report, signal })
     },
 
     status: () => statusOf(blocks),

@@ -8,6 +8,7 @@ import { resolve } from 'node:path'
 import type { Configuration } from '../../runtime/configuration.ts'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { loadKey } from '../../runtime/service-keys.ts'
+import { within } from '../../runtime/time-limits.ts'
 import { seal, unseal } from './aes-gcm.ts'
 import { KEY_BYTES } from './keys.ts'
 
@@ -64,6 +65,16 @@ function bytesOf(text: string, variable: string): Buffer {
   throw new ConfigurationError(`${variable}: its value can't be used; accepted: 32 bytes, in hexadecimal or base64.`)
 }
 
+/** How long a key management system may take for an answer, in milliseconds: a mutation has 4.5 s. */
+const ANSWER_MS = 3_000
+
+/** Whoever needs a key waits for the call that is under way: one that is never answered would keep it from them for ever. */
+const inTime = (key: MasterKey): MasterKey => ({
+  id: key.id,
+  wrap: (...args) => within(ANSWER_MS, (async () => key.wrap(...args))()),
+  unwrap: (...args) => within(ANSWER_MS, (async () => key.unwrap(...args))()),
+})
+
 function loadPlugin(name: string): MasterKeys {
   const refuse = (reason: string) => new ConfigurationError(`KMS_PLUGIN: ${JSON.stringify(name)} ${reason}.`)
   // A path is relative to the working directory, like other paths; anything else is a package.
@@ -83,5 +94,5 @@ function loadPlugin(name: string): MasterKeys {
   const isOne = (key: MasterKey | undefined) =>
     typeof key?.id === 'string' && key.id !== '' && typeof key.wrap === 'function' && typeof key.unwrap === 'function'
   if (current === undefined || !list.every(isOne)) throw refuse('must give master keys: { id, wrap, unwrap }')
-  return [current, ...others]
+  return [inTime(current), ...others.map(inTime)]
 }

@@ -6,14 +6,15 @@ import { type KeyStorePair, setMasterKey } from './key-store-identity.ts'
 
 /**
  * Rewraps with the current master key all blocks that another one has wrapped.
- * @param report called now and then with the number of blocks that are done
+ * @param options.report called now and then with the number of blocks that are done
  * @returns how many blocks there are, and how many of them were rewrapped
- * @throws EventStoreUnavailable; ConfigurationError if a block's master key is not configured
+ * @throws EventStoreUnavailable; ConfigurationError if a block's master key is not configured; the signal's reason once it
+ * is aborted. The next rotation does the rest.
  */
 export async function rotateMasterKey(
   pair: KeyStorePair,
   blocks: Blocks,
-  report: (done: number) => void,
+  { report, signal }: { readonly report: (done: number) => void; readonly signal: AbortSignal | undefined },
 ): Promise<{ readonly blocks: number; readonly rewrapped: number }> {
   const { id } = pair.masterKeys[0]
   const seen = new Set<BlockId>()
@@ -24,6 +25,7 @@ export async function rotateMasterKey(
     rewrapped += done.filter(Boolean).length
     pending = []
     report(seen.size)
+    signal?.throwIfAborted()
   }
   for await (const { id } of blocks.all()) {
     if (seen.has(id)) continue

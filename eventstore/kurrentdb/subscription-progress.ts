@@ -51,7 +51,8 @@ export function createProgress<Place>(
   let caughtUp = false
   /** The batch that is being filled. */
   let events: RecordedEvent[] = []
-  let last: SubscriptionBatch | undefined
+  /** What the consumer knows: of an answer that changes nothing of it, such as a confirmation, it gets no batch. */
+  let last: SubscriptionBatch = { events, checkpoint, caughtUp }
   let handedOut: RecordedEvent | undefined
 
   /**
@@ -130,6 +131,6 @@ export function createProgress<Place>(
   }
 }
 
-function isSame(batch: SubscriptionBatch, last: SubscriptionBatch | undefined): boolean {
-  return last?.caughtUp === batch.caughtUp && comparePositions(last.checkpoint, batch.checkpoint) === 0
+function isSame(batch: SubscriptionBatch, last: SubscriptionBatch): boolean {
+  return last.caughtUp === batch.caughtUp && comparePositions(last.checkpoint, batch.checkpoint) === 0
 }

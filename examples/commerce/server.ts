@@ -1,6 +1,7 @@
 /** SAMPLE subgraphs, catalogue and orders, in one server. Not for production. */
 import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
 import { createTokenVerifier, type KeySource } from '../../gateway/authentication/token-verifier.ts'
+import { endingConnections } from '../../runtime/ending-connections.ts'
 import type { TokenNames } from '../../runtime/token-names.ts'
 import { catalogSchema } from './catalog.ts'
 import { serveSubgraph } from './mercurius.ts'
@@ -20,8 +21,10 @@ export async function buildSamples({ keys, names, logger = false }: SamplesOptio
   const app = Fastify({ logger, logController: new LogController({ disableRequestLogging: true }) })
   // Without this a connection that is busy while the server closes stays open until its client ends it.
   let closing = false
+  const endConnections = endingConnections(app.server)
   app.addHook('preClose', async () => {
     closing = true
+    endConnections()
   })
   app.addHook('onSend', (_request, reply, _payload, done) => {
     if (closing) reply.header('connection', 'close')

@@ -48,6 +48,8 @@ export interface DeferredStep {
   readonly depends: readonly string[]
   /** undefined: they are all that it needs. */
   readonly run: Step | undefined
+  /** The ids of the fetches that it makes. */
+  readonly makes: readonly string[]
 }
 
 /** A plan in which fragments are deferred. */
@@ -67,7 +69,12 @@ export function compileDeferredPlan(environment: FetchEnvironment, { main, block
   for (const { id } of all) if (id !== undefined) fetches.set(id, (fetches.get(id) ?? 0) + 1)
   return {
     primary: main && compile(environment, main, []),
-    deferred: blocks.map(({ id, depends, node }) => ({ id, depends, run: node && compile(environment, node, []) })),
+    deferred: blocks.map(({ id, depends, node }) => ({
+      id,
+      depends,
+      run: node && compile(environment, node, []),
+      makes: fetchesOf(node).flatMap((fetch) => fetch.id ?? []),
+    })),
     fetches,
     mayRepeat: all.some(isRepeated),
   }

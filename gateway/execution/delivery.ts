@@ -55,6 +55,9 @@ interface Block {
   done: Promise<void>
 }
 
+/** By the ids of fetches: resolve once they have been made. */
+type Arrivals = ReadonlyMap<string, Pick<PromiseWithResolvers<void>, 'promise' | 'resolve'>>
+
 /** A deferred fragment at one object. */
 interface Pending extends PendingPart {
   readonly place: DeferredPlace
@@ -98,12 +101,7 @@ export class Delivery {
     this.#options = options
     this.#left = options.maxAnswerBytes
     this.#execution = { request, errors: [], data: {}, flights: mayRepeat ? new Map() : undefined, arrived }
-    for (const step of variant.plan.deferred) {
-      this.#begin(
-        step,
-        step.depends.flatMap((id) => arrivals.get(id)?.promise ?? []),
-      )
-    }
+    for (const step of variant.plan.deferred) this.#begin(step, arrivals)
   }
 
   /** @throws RequestError ANSWER_TOO_LARGE for the first part; Cancelled */
@@ -151,15 +149,17 @@ export class Delivery {
   }
 
   /** Makes the fetches of a deferred fragment once those that it depends on have been made. */
-  #begin({ id, run }: DeferredStep, depends: readonly Promise<void>[]): void {
+  #begin({ id, depends, run, makes }: DeferredStep, arrivals: Arrivals): void {
     const execution: Execution = { ...this.#execution, errors: [] }
     const block: Block = { id, execution, isDone: false, done: Promise.resolve() }
     const execute = async () => {
       try {
-        await Promise.all(depends)
+        await Promise.all(depends.map((each) => arrivals.get(each)?.promise))
         await run?.(execution)
       } catch (error) {
         execution.errors.push(execution.request.mask(error))
+        // Fragments would wait for ever for the fetches that are not made any more, and the request would never end.
+        for (const each of makes) arrivals.get(each)?.resolve()
       }
       block.isDone = true
     }

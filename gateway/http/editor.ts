@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type GraphQLSchema, isObjectType } from 'graphql'
+import { loadedOnce } from '../../runtime/lazily.ts'
 
 const createAccount = `# Create an account (once). The run button asks which operation to run.
 mutation CreateAccount {
@@ -113,14 +114,14 @@ export function serveEditor(
   app: FastifyInstance,
   content: () => EditorContent,
 ): (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply> {
-  let rendered: (EditorContent & { readonly page: ReturnType<typeof render> }) | undefined
+  let rendered: (EditorContent & { readonly page: () => ReturnType<typeof render> }) | undefined
 
   async function sendPage(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const { query, signsIn } = content()
     if (rendered?.query !== query || rendered.signsIn !== signsIn) {
-      rendered = { query, signsIn, page: render({ query, signsIn }) }
+      rendered = { query, signsIn, page: loadedOnce(() => render({ query, signsIn })) }
     }
-    const page = await rendered.page
+    const page = await rendered.page()
     if (page === undefined) return reply.code(404).send({ errors: [{ message: NOT_INSTALLED }] })
     const { html, gzipped } = page
     const compressed = /\bgzip\b/.test(request.headers['accept-encoding'] ?? '')

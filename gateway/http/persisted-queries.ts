@@ -113,8 +113,17 @@ export function createPersistedQueries(options: PersistedQueriesOptions): Persis
   }
 }
 
-/** Applies the changes of the manifest's file until the app closes. If it can't be used, that is logged, and the old one stays. */
-export function watchManifest(app: FastifyInstance, file: string, intervalMs: number, queries: PersistedQueries): void {
+/**
+ * Applies the changes of the manifest's file until the app closes. If it can't be used, that is logged, and the old one stays.
+ * @param manifest the text that the queries have
+ */
+export function watchManifest(
+  app: FastifyInstance,
+  file: string,
+  intervalMs: number,
+  manifest: string | undefined,
+  queries: PersistedQueries,
+): void {
   const keep = ({ message: reason }: Error) =>
     app.log.error({ reason }, 'The changed manifest of persisted queries cannot be used; the previous one stays')
   const changed = (text: string) => {
@@ -124,7 +133,7 @@ export function watchManifest(app: FastifyInstance, file: string, intervalMs: nu
       keep(error as Error)
     }
   }
-  const close = watchText(file, intervalMs, changed, keep)
+  const close = watchText(file, intervalMs, manifest, changed, keep)
   app.addHook('onClose', async () => close())
 }
 

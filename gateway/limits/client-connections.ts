@@ -25,6 +25,10 @@ export function limitConnections(
   perClient: number,
   trustProxy: FastifyServerOptions['trustProxy'] = [],
 ): void {
+  // Its client was gone before it was accepted, but what it had sent would still be read, as nobody's request.
+  app.server.on('connection', (socket: Socket) => {
+    if (socket.remoteAddress === undefined) socket.destroy()
+  })
   if (!Array.isArray(trustProxy)) return
   const proxies = networksOf(trustProxy)
   const counts = new Map<string, number>()

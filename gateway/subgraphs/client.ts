@@ -187,6 +187,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
           const began = performance.now()
           const left = timeoutMs - (began - started)
           const pause = wait * (0.5 + Math.random() / 2)
+          const isLate = () => performance.now() - started + pause >= timeoutMs
           try {
             const answer = await (request.sign
               ? sendSigned(send, request, request.sign, maxRetries - retries + 1, left)
@@ -194,7 +195,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
             const isProcessed = !NOT_PROCESSED.has(answer.status)
             // The subgraph is healthy but overloaded, and says when to retry, so there is no retry now.
             const isShed = answer.status === 503 && answer.headers['retry-after'] !== undefined
-            if (isProcessed || isShed || retries === 0 || pause > left || !breaker.isClosed()) {
+            if (isProcessed || isShed || retries === 0 || isLate() || !breaker.isClosed()) {
               if (isProcessed) breaker.succeeded()
               else if (!isShed) breaker.failed(began)
               const milliseconds = performance.now() - started
@@ -215,7 +216,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
               throw unavailable(name, error instanceof BadEncoding ? error.message : limit, error)
             }
             breaker.failed(began)
-            if (error instanceof TimedOut || retries === 0 || pause > left || !breaker.isClosed()) {
+            if (error instanceof TimedOut || retries === 0 || isLate() || !breaker.isClosed()) {
               observe?.(name, 'failed', performance.now() - started)
               const what = error instanceof TimedOut ? `did not answer within ${timeoutMs} ms` : 'is not available'
               throw unavailable(name, what, error)

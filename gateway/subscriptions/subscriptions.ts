@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { clientKey } from '../../runtime/client-address.ts'
+import { loadedOnce } from '../../runtime/lazily.ts'
 import { Cancelled } from '../cancellation.ts'
 import { RequestError, requestError } from '../errors.ts'
 import { errorBody, SECURITY_HEADERS } from '../http/answers.ts'
@@ -59,8 +60,13 @@ export function createSubscriptions(
   const enterConnection = createClientCounts(options.limits)
   const responses = new Set<ServerResponse>()
   let isClosing = false
-  let loading: ReturnType<typeof load> | undefined
+  let current: Awaited<ReturnType<typeof load>> | undefined
   let endpoint: WebSocketEndpoint | undefined
+
+  const loaded = loadedOnce(async () => {
+    current = await load()
+    return current
+  })
 
   async function load() {
     const [{ schemaReload, serverClosing }, { answerWithEvents }] = await Promise.all([
@@ -73,11 +79,6 @@ export function createSubscriptions(
     return { parts, streams, serverClosing, answerWithEvents }
   }
 
-  const loaded = () => {
-    loading ??= load()
-    return loading
-  }
-
   async function websocket(): Promise<WebSocketEndpoint> {
     const [{ parts }, { createWebSocketEndpoint }] = await Promise.all([loaded(), import('./websocket-endpoint.ts')])
     endpoint ??= createWebSocketEndpoint(parts, options)
@@ -87,9 +88,8 @@ export function createSubscriptions(
   acceptUpgrades(app, isOffered)
   app.addHook('preClose', async () => {
     isClosing = true
-    if (!loading) return
-    const { serverClosing } = await loading
-    active.endAll('closing', serverClosing().errors)
+    if (!current) return
+    active.endAll('closing', current.serverClosing().errors)
     await endpoint?.close()
     const left = setTimeout(() => {
       for (const response of responses) response.destroy()
@@ -98,7 +98,7 @@ export function createSubscriptions(
     clearTimeout(left)
   })
   app.addHook('onClose', async () => {
-    if (loading) await (await loading).streams.close()
+    await current?.streams.close()
   })
 
   return {
@@ -154,8 +154,8 @@ function acceptUpgrades(app: FastifyInstance, isOffered: () => boolean): void {
     const response = new ServerResponse(raw)
     response.shouldKeepAlive = false
     response.assignSocket(raw.socket)
-    // It was refused.
-    response.once('finish', () => socket.end())
+    // It was refused. If it were only ended, its client could keep it for ever: no time limit of HTTP holds any more.
+    response.once('finish', () => raw.socket.destroySoon())
     socket.on('error', () => socket.destroy())
     app.routing(raw, response)
   })

@@ -54,6 +54,7 @@ export function createFilling(
         if (!checkpoint?.complete) filledUntil = Number.POSITIVE_INFINITY
         else if (filledUntil === Number.POSITIVE_INFINITY) filledUntil = filled === undefined ? 0 : Date.now()
         if ((checkpoint?.complete && generation === filled) || !standsStill) continue
+        if (signal.aborted) return // meanwhile: a filling would not learn of it
         await catchUp(checkpoint?.complete ?? false)
         if (!checkpoint?.complete) filledUntil = Date.now()
         filled = await fillModel.generation()

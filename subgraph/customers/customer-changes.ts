@@ -21,10 +21,10 @@ export interface CustomerChanges {
   /**
    * Follows a customer.
    * @returns once no later change can be missed
-   * @throws CustomerError (TOO_MANY_SUBSCRIPTIONS); EventStoreUnavailable
+   * @throws CustomerError (TOO_MANY_SUBSCRIPTIONS, SERVICE_UNAVAILABLE once they are closed); EventStoreUnavailable
    */
   follow(id: number): Promise<FollowedCustomer>
-  /** Ends all with SERVICE_UNAVAILABLE: a stream that just completes would tell clients that no change is to come. */
+  /** Ends all with SERVICE_UNAVAILABLE, and refuses later ones: a stream that just completes would tell clients that no change is to come. */
   close(): Promise<void>
 }
 
@@ -47,6 +47,7 @@ export function createCustomerChanges(
   const followers = new Map<number, Set<Follower>>()
   let count = 0
   let feed: Feed | undefined
+  let isClosed = false
 
   const all = () => [...followers.values()].flatMap((same) => [...same])
 
@@ -89,6 +90,8 @@ export function createCustomerChanges(
 
   return {
     async follow(id) {
+      // A request that had begun by then: nobody would end it, and the service could not be stopped.
+      if (isClosed) throw serviceUnavailable()
       const same = followers.get(id) ?? new Set()
       if (count >= MOST_IN_ALL || same.size >= MOST_OF_CUSTOMER) throw refusal('TOO_MANY_SUBSCRIPTIONS')
       const follower = new Follower(id, () => customers.load(id), leave)
@@ -106,6 +109,7 @@ export function createCustomerChanges(
     },
 
     async close() {
+      isClosed = true
       for (const each of all()) each.fail()
     },
   }

@@ -3,7 +3,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
 import type { EventPlace } from '../../eventstore/event-place.ts'
-import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { type EventStore, StreamDeleted, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { isOfNoStream } from '../../eventstore/read.ts'
 import { type CustomerDocument, project } from '../../projections/customer.ts'
 import type { Marks } from '../../projections/fence/marks.ts'
 import type { Log } from '../../runtime/log.ts'
@@ -47,7 +48,7 @@ export function createExecution(options: {
         else if (events.length > 0) break
       }
     } catch (error) {
-      if (!(error instanceof StreamNotFound)) throw error
+      if (!isOfNoStream(error)) throw error
     }
     return { events, newest }
   }
@@ -92,7 +93,8 @@ export function createExecution(options: {
       try {
         return await append(state, command, events)
       } catch (error) {
-        if (!(error instanceof WrongExpectedRevision)) throw error
+        // A stream that was tombstoned by hand has no customer any more, as it is read.
+        if (!(error instanceof WrongExpectedRevision || (error instanceof StreamDeleted && !fresh))) throw error
         if (attempt === MAX_ATTEMPTS) {
           log.warn(
             { customerId: id, attempts: attempt, ...traceIds(command.traceparent) },

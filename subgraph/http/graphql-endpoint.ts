@@ -7,7 +7,7 @@ import { type ExecutionResult, GraphQLError, type GraphQLSchema, parse, type Val
 import mercurius from 'mercurius'
 import { MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
 import { wantsEventStream } from '../../runtime/event-stream.ts'
-import { lazily } from '../../runtime/lazily.ts'
+import { loadedOnce } from '../../runtime/lazily.ts'
 import { type Store, viewOf } from '../../schema/store.ts'
 import { tokenChallenge } from '../../schema/token-faults.ts'
 import { type CustomerError, refusal, serviceUnavailable, TokenRefused } from '../errors.ts'
@@ -193,7 +193,7 @@ const createCompiledAnswers =
 
 /** Few gateways ask for traces, so what they need is loaded and built for the first request that does. */
 const tracedExecutionOf = ({ buildSchema, validationRules }: GraphqlEndpoint) =>
-  lazily(async () => {
+  loadedOnce(async () => {
     const { createTracedExecution } = await import('./federated-traces.ts')
     return createTracedExecution(buildSchema(), validationRules)
   })

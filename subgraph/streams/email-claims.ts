@@ -14,7 +14,7 @@
  * made.
  */
 
-import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { type EventStore, StreamDeleted, WrongExpectedRevision } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { allEmailKeysOf, emailKeyOf, emailKeysAsTyped, formerEmailKeysOf } from '../../schema/email-key.ts'
@@ -180,7 +180,12 @@ function createClaimStreams(eventStore: EventStore) {
         `abandon:${key}:${holder.revision}`,
       )
       const expected = holder.revision === -1 ? 'no_stream' : holder.revision
-      await eventStore.append(streamOf.customer(holder.id), encoded ? [encoded] : [], { expected })
+      try {
+        await eventStore.append(streamOf.customer(holder.id), encoded ? [encoded] : [], { expected })
+      } catch (error) {
+        // Tombstoned by hand: nobody can register with this claim any more.
+        if (!(error instanceof StreamDeleted)) throw error
+      }
     },
 
     async release(key: string, customerId: number, command: Command): Promise<void> {

@@ -9,7 +9,7 @@
 
 import { decode, type Recorded } from '../../eventstore/codec.ts'
 import { comparePositions, type EventStore, type RecordedEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
-import { orNone } from '../../eventstore/read.ts'
+import { orGone, orNone } from '../../eventstore/read.ts'
 import { type EmailEvent, type EventMetadata, isErased, type SubscriberEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import { type Command, encodeAll, isCause } from '../commands/command.ts'
@@ -71,7 +71,7 @@ export function createSubscribers(eventStore: EventStore, keysOf: (email: string
       }
     }
     for (const id of holders) {
-      for await (const event of orNone(eventStore.readStream(streamOf.customer(id)))) {
+      for await (const event of orGone(eventStore.readStream(streamOf.customer(id)))) {
         if (comparePositions(event.position, since.position) > 0 && isOfAddress(event, keys)) return true
       }
     }

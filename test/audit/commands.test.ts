@@ -13,8 +13,10 @@ import { appendHistories, collect, someHistories } from '../projections/support.
 import { runCommand } from '../support/commands.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, temporaryFolder } from '../support/graph.ts'
+import { freePort } from '../support/ports.ts'
 import { startProcess } from '../support/processes.ts'
 import { registered } from '../support/registered.ts'
+import { until } from '../support/until.ts'
 import { auditor, EMAIL_HASH_KEY, json } from './support.ts'
 
 const EMAIL = 'Zoe.Quux@example.com'
@@ -456,4 +458,9 @@ t.test('by the command line', async (t) => {
   t.match(exported, { code: 0, output: /exporting: 10 events/ })
   t.match(exported.output, /^time,customer,event,actor,field,old,new,requestId,/m)
   t.match(refused, { code: 1, output: /^error: Nobody has this e-mail address\.\n$/ })
+  const nowhere = { EMAIL_HASH_KEY, EVENTSTORE_URL: `kurrentdb://127.0.0.1:${await freePort()}?tls=false` }
+  const waiting = startProcess(t, 'audit', folder, nowhere, ['find'])
+  await until('it waits for the event store', () => waiting.output().includes('Waiting for it.'))
+  t.equal(await waiting.end('SIGINT'), 130, 'stopped, it has not failed')
+  t.match(waiting.output(), /^error: The event store does not answer: .*\nStopped before its end\.\n$/m)
 })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { eraseCustomer } from '../../audit/erase.ts'
-import type { EncryptedLog } from '../../eventstore/encryption/customer-keys.ts'
+import { type EncryptedLog, keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { countAsChained } from '../../eventstore/hash-chain.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { newestEvent } from '../../eventstore/read.ts'
@@ -13,6 +13,7 @@ import { openReadModel } from '../../projections/open-read-model.ts'
 import { type ReadModel, ReadModelUnavailable } from '../../projections/read-model.ts'
 import { createApplier } from '../../projections/worker/apply-events.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
+import { allEmailKeysOf } from '../../schema/email-key.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { collect } from '../projections/support.ts'
@@ -24,7 +25,8 @@ const TRACE = 'Quuxington'
 async function someone(t: Test) {
   const folder = await temporaryFolder(t)
   const { send, eventStore } = await startSubgraph(t, { folder, projection: false })
-  const { id, token } = await signUp(send, freshEmail())
+  const email = freshEmail()
+  const { id, token } = await signUp(send, email)
   const query = 'mutation($lastname: String!) { updateCustomer(input: { lastname: $lastname }) { customer { id } } }'
   const { errors } = await send(query, { token, variables: { lastname: TRACE } })
   if (errors) throw new Error(JSON.stringify(errors))
@@ -42,9 +44,9 @@ async function someone(t: Test) {
   }
   const { emailHashKey } = loadKeys(loadConfiguration(environment(folder)))
   const eraser = { actor: 'operator:test', correlationId: 'c', at: new Date() }
-  const erase = (readModel: ReadModel, log = eventStore) =>
-    eraseCustomer({ eventStore: log, readModel, customerId: id, emailHashKey, eraser, reason: 'ticket' })
-  return { folder, eventStore, id, live, other, erase }
+  const erase = (readModel: ReadModel, log = eventStore, customerId = id) =>
+    eraseCustomer({ eventStore: log, readModel, customerId, emailHashKey, eraser, reason: 'ticket' })
+  return { folder, send, token, eventStore, id, email, emailHashKey, live, other, erase }
 }
 
 async function filesWithTrace(folder: string): Promise<string[]> {
@@ -117,4 +119,28 @@ t.test('once it is done, no other process shows the customer with a key that it 
   t.ok((await names()).includes(TRACE))
   await erase(live)
   t.notOk((await names()).includes(TRACE))
+})
+
+t.test('a customer whose stream was deleted by hand in the event store; who never was is absent', async (t) => {
+  const { folder, send, token, eventStore, id, email, emailHashKey, live, other, erase } = await someone(t)
+  await eventStore.tombstoneStream(streamOf.customer(id), { expected: 'any' })
+  const { errors } = await send('mutation { updateCustomer(input: { firstname: "Bea" }) { customer { id } } }', {
+    token,
+  })
+  t.match(errors, [{ extensions: { category: 'graphql-authentication' } }])
+  const elsewhere = freshEmail()
+  const removed = await signUp(send, elsewhere)
+  await eventStore.tombstoneStream(streamOf.customer(removed.id), { expected: 'any' })
+  t.not((await signUp(send, elsewhere)).id, removed.id, 'also one that is not erased has no address any more')
+  t.match(await erase(live), { customer: 'already deleted' })
+  t.match(await live.documents([id]), [{ status: 'deleted', email: '' }])
+  t.same(await other.documents([id]), [null])
+  t.same(await filesWithTrace(folder), [])
+  t.ok(await keysOf(eventStore).isDestroyed(String(id)))
+  const [claim] = allEmailKeysOf(emailHashKey, email).map(streamOf.email)
+  t.match(await newestEvent(eventStore, claim as string), { type: 'EmailReleased' })
+  t.not((await signUp(send, email)).id, id, 'the address is free')
+  const [again, nobody] = await Promise.all([erase(live), erase(live, eventStore, id + 17)])
+  t.match([again, nobody], [{ customer: 'already deleted' }, { customer: 'absent' }])
+  t.notOk(await keysOf(eventStore).isDestroyed(String(id + 17)), 'it is the next customer’s')
 })

@@ -326,6 +326,19 @@ t.test('on an event-store server, keys and all, by the command and by the custom
     for (const trace of TRACES) t.notOk(texts.join().toLowerCase().includes(trace), trace)
     t.equal(keysOf(eventStore).peek(String(each))?.bytes, undefined)
   }
+  // A stream that somebody has deleted by hand: the server has its events until it is scavenged.
+  const gone = await live(send)
+  await eventStore.tombstoneStream(`customer-${gone.id}`, { expected: 'any' })
+  const readModel = await openReadModel(redis.url)
+  t.teardown(() => readModel.close())
+  t.match(await readModel.documents([gone.id]), [{ status: 'registered' }])
+  t.match(await audit('erase', String(gone.id), '--json', '--emergency', '--reason', 'ticket 8'), {
+    code: 0,
+    output: /"customer":"already deleted"/,
+  })
+  t.match(await readModel.documents([gone.id]), [{ status: 'deleted', email: '' }])
+  t.equal((await live(send)).id, gone.id + 1, 'its addresses are free')
+  await audit('erase', String(gone.id + 1), '--emergency', '--reason', 'ticket 8')
   // As the server stores it: neither the events nor their names tell.
   for await (const event of keysOf(eventStore).log.readAll({ systemEvents: true })) {
     const text = JSON.stringify([event.stream, event.data, event.metadata]).toLowerCase()

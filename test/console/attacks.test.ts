@@ -8,7 +8,7 @@ import { createLongReads } from '../../console/long-reads.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
 import { collect } from '../projections/support.ts'
 import { until } from '../support/until.ts'
-import { startConsole, type Visitor } from './support.ts'
+import { countReads, startConsole, type Visitor } from './support.ts'
 
 /** An event of a customer as it was stored before there was encryption. */
 const IN_CLEAR = {
@@ -79,6 +79,7 @@ t.test('one person leaves a few searches open, and no more', async (t) => {
   for (let from = 0; from < events.length; from += 20) {
     await options.stored.append(streamOf.access(7), events.slice(from, from + 20), { expected: 'any' })
   }
+  const readsUnderWay = countReads(options)
   const [auditor, officer] = [await signIn('auditor'), await signIn('privacy-officer')]
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const token = /name="token" value="([^"]+)"/.exec((await auditor.get('/')).body)?.[1] ?? ''
@@ -100,7 +101,9 @@ t.test('one person leaves a few searches open, and no more', async (t) => {
   t.match(await auditor.get('/find'), { status: 429, body: /4 long reads of the log under way/ })
   t.match(await auditor.get('/'), { status: 200 }, 'other pages are there')
   t.match(await officer.get('/find'), { status: 200 }, 'others are not in the way')
+  await until('each reads the log', () => readsUnderWay() === 4)
   for (const { leave } of opened) leave()
+  await until('none of them reads the log any more', () => readsUnderWay() === 0)
   await until('there is room', async () => (await auditor.get('/find')).status !== 429)
   // More than may be open.
   for (let round = 0; round < 6; round++) await officer.get('/find?customer=7')

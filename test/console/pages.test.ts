@@ -8,7 +8,8 @@ import type { RecordedEvent } from '../../eventstore/port.ts'
 import { orNone } from '../../eventstore/read.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
 import { CREATE_ADDRESS, freshEmail, signUp, startSubgraph, TEXAN, temporaryFolder } from '../support/graph.ts'
-import { startConsole, type Visitor } from './support.ts'
+import { until } from '../support/until.ts'
+import { countReads, startConsole, type Visitor } from './support.ts'
 
 /** A service with a customer who signed up, moved and changed her name, and a console on its log. */
 async function withCustomer(t: Test) {
@@ -287,6 +288,7 @@ t.test('a search sends its rows as it finds them, and ends when the reader goes 
   const auditor: Visitor = await signIn('auditor')
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const cookie = [...auditor.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+  const readsUnderWay = countReads(options)
   const going = new AbortController()
   const { body } = await fetch(`${url}/find?request=nothing`, { headers: { cookie }, signal: going.signal })
   let text = ''
@@ -296,7 +298,9 @@ t.test('a search sends its rows as it finds them, and ends when the reader goes 
   }
   t.match(/class="progress"><td colspan="5">(\d,000 of 4,\d{3} events looked at)/.exec(text)?.[1], String)
   t.notOk(text.includes('</html>'), 'the page has not ended yet')
+  t.equal(readsUnderWay(), 1)
   going.abort()
+  await until('nothing reads the log any more', () => readsUnderWay() === 0)
   const whole = await (await fetch(`${url}/find?customer=${id}&access=any`, { headers: { cookie } })).text()
   t.ok(/<\/html>\s*$/.test(whole), 'the next search is answered')
 })

@@ -64,6 +64,22 @@ export async function startConsole(
   return { app, options, signIn: (who) => signIn(app, who) }
 }
 
+/** @returns how many reads of the log are under way */
+export function countReads({ stored }: ConsoleOptions): () => number {
+  const { readAll } = stored
+  let underWay = 0
+  async function* counted(...args: Parameters<typeof readAll>) {
+    underWay++
+    try {
+      yield* readAll(...args)
+    } finally {
+      underWay--
+    }
+  }
+  Object.assign(stored, { readAll: counted })
+  return () => underWay
+}
+
 const SAMPLE_PEOPLE: Readonly<Record<Role, string>> = {
   auditor: 'anna.auditor',
   'privacy-officer': 'paul.privacy',

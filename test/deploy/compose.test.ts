@@ -3,8 +3,10 @@
  * health check and path in it is run here as a container would run it.
  */
 import '../support/needs-redis.ts'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { builtinModules } from 'node:module'
+import { connect } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { DCLinter } from 'dclint'
 import t from 'tap'
@@ -228,7 +230,25 @@ t.test(
       ['customer-1.json', 'keys'],
       'what commands write is in the folder of the output',
     )
-    for (const [name, started] of processes) t.equal(await started.end('SIGTERM'), 0, `${name} drains`)
+    for (const name of processes.keys()) {
+      const { port } = new URL(probed(name))
+      for (const sent of [
+        '',
+        'POST /graphql HTTP/1.1\r\n',
+        'POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{',
+      ]) {
+        const client = connect(Number(port), '127.0.0.1').on('error', () => {})
+        await once(client, 'connect')
+        client.write(sent)
+      }
+    }
+    for (const [name, started] of processes) {
+      t.equal(
+        await started.end('SIGTERM'),
+        0,
+        `${name} drains, although clients are connected that send nothing, or a part`,
+      )
+    }
     t.match(await check(probed('gateway')), { status: 1, output: /does not answer/ })
   },
 )

@@ -2,8 +2,9 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { plan } from '../../bin/commands/plan.ts'
-import type { Payload } from './incremental.ts'
+import { ACCEPTS, type Payload, readParts } from './incremental.ts'
 import { startSlowGraph as start } from './slow-graph.ts'
+import { answer, compose, serve, startGateway } from './support.ts'
 
 t.test('slow entities and root fields arrive later, in both formats', async (t) => {
   const query = `{
@@ -206,6 +207,40 @@ t.test('a subgraph that is away or too slow fails its part alone', async (t) => 
   t.match(metrics, /gateway_request_duration_seconds_count\{operation="",type="query"\} 1/)
   t.match(metrics, /gateway_faulty_answers_total\{type="query"\} 1/, 'also where only a later part has one')
   await app.close()
+})
+
+t.test('a fragment ends, too, if what it follows can not even be asked for', async (t) => {
+  const link =
+    'extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@key", "@external", "@requires"])\n'
+  // Deeper than JSON can be written, as an argument of the next fetch.
+  const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`
+  const url = await serve(t, ({ response, query }) => {
+    if (query.includes('_entities')) return answer(response, { _entities: [{ z: 1 }] })
+    response.writeHead(200, { 'content-type': 'application/json' })
+    response.end(`{"data":{"t":{"__typename":"T","id":"1","deep":${deep}}}}`)
+  })
+  const a = { sdl: `${link}scalar JSON type Query { t: T } type T @key(fields: "id") { id: ID! deep: JSON }`, url }
+  const y = 'deep: JSON @external y: Int @requires(fields: "deep")'
+  const b = { sdl: `${link}scalar JSON type T @key(fields: "id") { id: ID! ${y} }`, url }
+  const z = 'y: Int @external z: Int @requires(fields: "y")'
+  const c = { sdl: `${link}type T @key(fields: "id") { id: ID! ${z} }`, url }
+  const gateway = await startGateway(t, { supergraph: compose(t, { a, b, c }) })
+  const response = await fetch(gateway.url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: ACCEPTS['2022'] },
+    body: JSON.stringify({ query: '{ t { id ... @defer { y ... @defer { z } } } }' }),
+    signal: AbortSignal.timeout(10_000),
+  })
+  const parts = readParts(String(response.headers.get('content-type')), await response.text())
+  t.match(parts, [
+    { data: { t: { id: '1' } }, hasNext: true },
+    {
+      incremental: [{ data: { y: null }, errors: [{ extensions: { code: 'INTERNAL_SERVER_ERROR' } }] }],
+      hasNext: true,
+    },
+    { incremental: [{ data: { z: null } }], hasNext: false },
+  ])
+  t.match(await (await fetch(`${gateway.base}/metrics`)).text(), /gateway_requests_total\{[^}]*outcome="errors"\} 1/)
 })
 
 t.test('`customers plan` shows what is deferred', async (t) => {

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { type ClientRequest, request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
 import { until } from '../support/until.ts'
@@ -60,6 +61,42 @@ t.test('a client that goes away just as its answer in parts is sent is no error'
     body: JSON.stringify({ query: '{ t { id ... @defer { slow } } }' }),
   })
   await t.rejects(asked)
+  await delay(100)
+  t.same(lines, [])
+})
+
+t.test('a client that is gone before its connection is accepted is no error', async (t) => {
+  const lines: string[] = []
+  const logger = { level: 'error', stream: { write: (line: string) => void lines.push(line) } }
+  const url = await serve(t, ({ response }) => answer(response, { x: 'X' }))
+  const sdl = 'type Query { x: String } type Subscription { y: String }'
+  const app = await buildGateway({ supergraph: compose(t, { a: { sdl, url } }), logger })
+  const { port } = new URL(await listen(t, app))
+  const body = '{"query":"{ x }"}'
+  const ask = (more: string) =>
+    `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${more}\r\nContent-Length: `
+  const sent = [
+    `${ask('Accept: application/json')}${body.length}\r\n\r\n${body}`,
+    `${ask('Accept: text/event-stream')}${body.length}\r\n\r\n${body}`,
+    `${ask('Accept: application/json')}100000\r\n\r\n`,
+  ]
+  const gone = new SharedArrayBuffer(4)
+  const clients = new Worker(
+    `const { connect } = require('node:net')
+    const { gone, port, sent } = require('node:worker_threads').workerData
+    const leave = (text) => new Promise((resolve) => {
+      const socket = connect(port, '127.0.0.1', () => socket.write(text, () => socket.resetAndDestroy()))
+      socket.on('close', resolve)
+    })
+    Promise.all(sent.map(leave)).then(() => {
+      Atomics.store(new Int32Array(gone), 0, 1)
+      Atomics.notify(new Int32Array(gone), 0)
+    })`,
+    { eval: true, workerData: { gone, port: Number(port), sent } },
+  )
+  // Meanwhile the gateway accepts nothing.
+  Atomics.wait(new Int32Array(gone), 0, 0)
+  await clients.terminate()
   await delay(100)
   t.same(lines, [])
 })

@@ -1,6 +1,11 @@
 /** Clients of subscriptions that break the rules: none of them may stop the gateway or leave anything behind. */
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { stopClock } from '../support/clock.ts'
@@ -31,6 +36,9 @@ function exchange(url: string, bytes: string, expected: RegExp): Promise<string>
     socket.write(bytes)
   })
 }
+
+const connectionsOf = ({ server }: FastifyInstance): Promise<number> =>
+  promisify<number>((done) => server.getConnections(done))()
 
 async function opened(t: Test, url: string): Promise<WebSocket> {
   const socket = new WebSocket(url.replace('http', 'ws'), 'graphql-transport-ws')
@@ -67,6 +75,30 @@ t.test('an upgrade that is pipelined behind a request that is not answered yet',
   t.match(await exchange(url, request + upgrade('/healthz'), /"ok"/), /"orders"[\s\S]*"status":"ok"/)
   t.match(await exchange(url, upgrade('/graphql'), /\r\n\r\n/), /^HTTP\/1.1 101/)
   t.equal(topic.size, 0)
+})
+
+t.test('after too many open files there are subscriptions again, and a new supergraph is noticed', async (t) => {
+  const sdl = 'type Query { x: String } type Subscription { y: String }'
+  const supergraph = compose(t, { a: { sdl, url: 'http://127.0.0.1:9/' } })
+  const script = join(import.meta.dirname, 'open-files-process.ts')
+  const limited = ['-c', 'ulimit -n 100; exec "$@"', 'sh', process.execPath, script, supergraph]
+  const { stdout } = await promisify(execFile)('sh', limited)
+  const [first, second, text, failures] = JSON.parse(stdout)
+  t.equal(first, 500)
+  t.equal(second, 200)
+  t.match(text, '{"data":{"__typename":"Query"}}')
+  t.equal(failures, 1, 'it says once that the file can not be read')
+})
+
+t.test('the connection of an upgrade that is refused ends, whatever its client does', async (t) => {
+  const { url, app } = await start(t)
+  const { hostname, port } = new URL(url)
+  const client = connect({ host: hostname, port: Number(port), allowHalfOpen: true })
+  t.teardown(() => client.destroy())
+  client.on('error', () => {}).resume()
+  client.write(`GET /graphql HTTP/1.1\r\nHost: x\r\nOrigin: https://elsewhere.example\r\n${UPGRADE}\r\n\r\n`)
+  await once(client, 'end')
+  await until('it is closed', async () => (await connectionsOf(app)) === 0)
 })
 
 t.test('a HEAD opens no stream', async (t) => {

@@ -1,12 +1,16 @@
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { json } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getHeapSnapshot } from 'node:v8'
 import t from 'tap'
 import { buildGateway } from '../../gateway/server.ts'
+import { watchText } from '../../gateway/watch-file.ts'
 import { stopClock } from '../support/clock.ts'
 import { until } from '../support/until.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
@@ -274,4 +278,41 @@ t.test('documents in use are prepared before a new supergraph is served, and the
   await sleep(50)
   t.equal(await ready(), hash, 'and it stays')
   t.ok(changes.length > started)
+})
+
+t.test('a file that changes before it is watched, or while it is read, is not missed', async (t) => {
+  const folder = t.testdir()
+  const [path, file, fifo] = ['watched', 'file', 'fifo'].map((name) => join(folder, name)) as [string, string, string]
+  const redirect = (target: string) => {
+    symlinkSync(target, `${path}.new`)
+    renameSync(`${path}.new`, path)
+  }
+  execFileSync('sh', ['-c', 'mkfifo "$1"', 'sh', fifo])
+  writeFileSync(file, 'second')
+  const seen: string[] = []
+  const watch = (known: string) =>
+    t.teardown(
+      watchText(
+        path,
+        10,
+        known,
+        (text) => seen.push(text),
+        ({ message }) => seen.push(message),
+      ),
+    )
+
+  redirect(file)
+  watch('first')
+  await until('the change from before is seen', () => seen.length > 0)
+  t.same(seen, ['second'])
+
+  // What is read from there arrives once it is written.
+  redirect(fifo)
+  await sleep(100)
+  redirect(file)
+  writeFileSync(file, 'third')
+  await until('the newer text is there first', () => seen.length > 1)
+  await writeFile(fifo, 'old')
+  await sleep(50)
+  t.same(seen, ['second', 'third'], 'the older one does not replace it')
 })

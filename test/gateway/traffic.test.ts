@@ -68,6 +68,24 @@ t.test('a query is sent again where nobody has taken it up; a mutation never', a
   t.equal(calls, 1, 'an answer is an answer')
 })
 
+t.test('a query is not sent again where no time is left for an answer', async (t) => {
+  const { random } = Math
+  t.teardown(() => {
+    Math.random = random
+  })
+  Math.random = () => 0.5 // of the waits between two tries: 38, 75, 150 and 300 ms
+  let calls = 0
+  const busy = (_: unknown, response: ServerResponse) =>
+    void setTimeout(() => response.writeHead(503).end(), ++calls === 4 ? 600 : 0)
+  const { url } = await start(t, busy, {
+    subgraphTimeoutMs: 1_100,
+    subgraphSettings: { all: { retries: 5 }, subgraphs: new Map() },
+  })
+  const { body } = await post(url, { query: '{ hello }' })
+  t.match(body.errors, [{ message: 'The "hello" service answered with HTTP status 503.', path: ['hello'] }])
+  t.equal(calls, 4)
+})
+
 t.test('a subgraph that keeps failing is left alone; the rest of the graph is served', async (t) => {
   let calls = 0
   const { url, base } = await start(t, (_request, response) => {

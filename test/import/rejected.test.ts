@@ -1,6 +1,6 @@
 /** What is rejected can be mended and imported, and a row that can't be read gives nothing to somebody else. */
 
-import { appendFile, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openLog } from '../../eventstore/open-event-store.ts'
@@ -342,4 +342,42 @@ t.test('rows that a quote may have taken in are rejected with it, and none is lo
     await read('customers.rejected.csv'),
     `rejected_line,rejected_reason,${head}\n2,a quote within a quoted field is not doubled,${taken.join('\n')}\n`,
   )
+})
+
+t.test('where the rejected rows can not be written, nothing is imported', async (t) => {
+  const { customers, folder, read, ...given } = await shop(t, {
+    'customers.csv': `${HEAD}\na@example.com;1;A;A;;\nb@example.com;2;B;B;1990-02-30;\n`,
+  })
+  await mkdir(join(folder, 'folder'))
+  for (const [path, reason] of [
+    ['none/rejected.csv', 'ENOENT'],
+    ['', 'ENOENT'],
+    ['folder', 'EISDIR'],
+  ]) {
+    const { code, output } = await given.import('customers.csv', '--rejected', path as string)
+    t.equal(code, 1)
+    t.equal(
+      output,
+      `error: --rejected: "${path}" can't be written (${reason}): run the same command with another file.\n`,
+    )
+  }
+  t.same(await customers(), [])
+
+  await t.test('the file that is imported may be the one that is replaced', async (t) => {
+    await given.import('customers.csv', '--rejected', 'rejected.csv')
+    const before = await read('rejected.csv')
+    const { code, output } = await given.import('rejected.csv', '--rejected', 'rejected.csv')
+    t.equal(code, 1)
+    t.match(output, /customers: 0 imported, 0 already there, 1 rejected \(1 rows read\)/)
+    t.equal(await read('rejected.csv'), before.replace('\n3;', '\n2;'))
+    t.equal(await read('rejected.csv.bak'), before)
+  })
+  await t.test('what is known by the end is reported, also where it can not be written after all', async (t) => {
+    await rm(join(folder, 'rejected.csv.bak'))
+    await mkdir(join(folder, 'rejected.csv.bak'))
+    const { code, output } = await given.import('customers.csv', '--rejected', 'rejected.csv')
+    t.equal(code, 1)
+    t.match(output, /customers: 0 imported, 1 already there, 1 rejected[\s\S]*1 {2}dob is not a date/)
+    t.match(output, /^error: --rejected: "rejected\.csv" can't be written \(EISDIR\): run /m)
+  })
 })

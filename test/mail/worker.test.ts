@@ -4,7 +4,7 @@ import { type EventPlace, placeOf } from '../../eventstore/event-place.ts'
 import { openEventStore } from '../../eventstore/open-event-store.ts'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import { checkpointStream } from '../../mail/mail-checkpoint.ts'
-import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { temporaryFolder } from '../support/graph.ts'
 import { until } from '../support/until.ts'
 import {
@@ -311,6 +311,27 @@ t.test('stopping finishes the mail in hand, and gives up one that takes too long
   smtp.hold = () => undefined
   await startWorker(t, eventStore, { smtp }).caughtUp()
   t.same(smtp.recipients(), emails(1, 2))
+})
+
+t.test('and it ends where the log does not answer just then', builtIn('hang'), async (t: Test) => {
+  const server = await startEventStoreServer(t)
+  const eventStore = await openEventStore(server.url)
+  t.teardown(() => eventStore.close())
+  await append(eventStore, 'customer-1', [registered(1)])
+  let isOver = false
+  const hanging: EventStore = {
+    ...eventStore,
+    subscribeToAll(options) {
+      server.hang(true)
+      worker.stop().then(() => {
+        isOver = true
+      })
+      return eventStore.subscribeToAll(options)
+    },
+  }
+  const worker = startWorker(t, hanging, { folder: await temporaryFolder(t) })
+  await until('it has stopped', () => isOver)
+  server.hang(false)
 })
 
 t.test('what is superseded while the server is away is not sent', async (t) => {

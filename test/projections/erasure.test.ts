@@ -87,7 +87,8 @@ t.test('nothing is left of the account and of its addresses, and a repetition ad
   t.same(await types(streamsOfAddress(second).subscriber), [], 'which was never a guest’s')
   t.equal(await keys.isDestroyed(first), true)
   t.equal(await keys.isDestroyed(String(id)), true)
-  const after = { isDeleted: true, addresses: [], emailKeys: [second, first], revision: deleted.revision }
+  const { revision } = deleted
+  const after = { isGone: false, isDeleted: true, addresses: [], emailKeys: [second, first], revision }
   t.same(await readAccount(eventStore, id), after)
   t.match((await events(streamsOfAddress(second).claim)).at(-1)?.metadata, { actor: 'operator:test' })
 

@@ -260,6 +260,33 @@ t.test('and while the read model is being filled', builtIn('hang'), async (t: Te
   server.hang(false)
 })
 
+t.test('and just before it is', builtIn('hang'), async (t: Test) => {
+  const { server, redis, eventStore } = await startStores(t)
+  await appendHistories(eventStore, someHistories(1, 18))
+  let looks = 0
+  let isOver = false
+  const stopping = (readModel: ReadModel, fillModel: ReadModel): [ReadModel, ReadModel] => [
+    readModel,
+    {
+      ...fillModel,
+      async getCheckpoint() {
+        const found = await fillModel.getCheckpoint()
+        // The second look is the one that a filling follows.
+        if (++looks === 2) {
+          server.hang(true)
+          worker.stop().then(() => {
+            isOver = true
+          })
+        }
+        return found
+      },
+    },
+  ]
+  const worker = join(t, { server: server.url, redis: redis.url }, { models: stopping })
+  await until('it has stopped', () => isOver)
+  server.hang(false)
+})
+
 t.test('after catching up alone, a group goes on from the checkpoint', async (t) => {
   const { server, redis, eventStore, readModel } = await startStores(t)
   const histories = someHistories(20, 10)

@@ -3,6 +3,8 @@ import { createClient as createSseClient } from 'graphql-sse'
 import { createClient as createWebSocketClient } from 'graphql-ws'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import { foldCustomer } from '../../projections/fold.ts'
+import { createCustomerChanges } from '../../subgraph/customers/customer-changes.ts'
 import { backUp, restore } from '../restore/support.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { signIn, signUp, startGraph } from '../support/graph.ts'
@@ -127,6 +129,10 @@ t.test('from an embedded log', async (t) => {
   const [here, there] = [subscribe(graph.url, token), subscribe(graph.url, token, 'websocket')]
   await begun(graph, token, here)
   await begun(graph, token, there)
+  const { eventStore } = graph
+  const changes = createCustomerChanges(eventStore, { load: (id) => foldCustomer(eventStore, id) }, graph.app.log)
+  await changes.close()
+  await t.rejects(changes.follow(1), { code: 'SERVICE_UNAVAILABLE' }, 'nor does anybody follow who came just before')
   await graph.app.close()
   for (const { ended, results } of [here, there]) {
     await ended

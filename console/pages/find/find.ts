@@ -80,10 +80,7 @@ async function* results(view: View, filters: Filters, after: Position | undefine
   yield html`<h2>${isFiltered(filters) ? 'Events found' : 'All events'} <button type="button" class="quiet" data-stop hidden>Stop</button></h2>
 ${TABLE_HEAD}`
   yield progressRow('Searching …')
-  const search = streamed<Html, Outcome>((give) => searchRows(view, filters, { after, total }, give))
-  let step = await search.next()
-  for (; !step.done; step = await search.next()) yield step.value
-  const outcome = step.value
+  const outcome = yield* streamed<Html, Outcome>((give) => searchRows(view, filters, { after, total }, give))
   if (outcome.rows === 0) yield progressRow('Nothing found.')
   yield TABLE_END
   yield summary(filters, outcome, { total, isContinued: after !== undefined })

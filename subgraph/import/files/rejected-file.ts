@@ -2,7 +2,18 @@
  * Writes the rejected rows to a file that can be corrected and imported: the rows byte for byte as in the source, after
  * two columns with their line and the reason. It contains personal data, so only its owner may read it.
  */
-import { closeSync, existsSync, openSync, readSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
 import { ConfigurationError } from '../../../runtime/errors.ts'
 import { REJECTED_COLUMNS } from './columns.ts'
 import type { Row, Table } from './csv.ts'
@@ -14,7 +25,7 @@ export interface RejectedFile {
   /**
    * Writes the file, in the order of the source, if any row was rejected; as a whole or not at all.
    * @returns whether it did
-   * @throws BrokenFileError if the source has changed; the system's errors
+   * @throws BrokenFileError if the source has changed; ConfigurationError if the file can't be written after all
    */
   write(): boolean
 }
@@ -29,10 +40,10 @@ interface Rejected {
 
 /**
  * @param path the path of the file; one of an earlier import, which somebody may have corrected, is kept beside it
- * @throws ConfigurationError if another file is in the way
+ * @throws ConfigurationError if another file is in the way, or the file can't be written: an import may take hours
  */
 export function createRejectedFile(path: string, table: Table & { readonly path: string }): RejectedFile {
-  checkIsRejected(path)
+  checkPlace(path)
   const { separator } = table
   const rejected = new Map<number, Rejected>()
   /** There are few distinct reasons. */
@@ -72,10 +83,12 @@ export function createRejectedFile(path: string, table: Table & { readonly path:
       if (rejected.size === 0) return false
       const partial = `${path}.partial`
       try {
-        writeTo(partial)
+        orUnwritable(path, () => writeTo(partial))
         table.checkUnchanged()
-        if (existsSync(path)) renameSync(path, `${path}.bak`)
-        renameSync(partial, path)
+        orUnwritable(path, () => {
+          if (existsSync(path)) renameSync(path, `${path}.bak`)
+          renameSync(partial, path)
+        })
       } finally {
         rmSync(partial, { force: true })
       }
@@ -122,15 +135,37 @@ function slice(file: number, { from, to }: { readonly from: number; readonly to:
   return bytes.subarray(start, end)
 }
 
-/** @throws ConfigurationError if the path has a file that no import has written */
-function checkIsRejected(path: string): void {
-  if (!existsSync(path)) return
+function beginningOf(path: string): string {
   const file = openSync(path, 'r')
-  const bytes = Buffer.alloc(64)
-  const start = bytes.toString('utf8', 0, readSync(file, bytes)).replace(/^\uFEFF/, '')
-  closeSync(file)
+  try {
+    const bytes = Buffer.alloc(64)
+    return bytes.toString('utf8', 0, readSync(file, bytes)).replace(/^\uFEFF/, '')
+  } finally {
+    closeSync(file)
+  }
+}
+
+/** @throws ConfigurationError if the file can't be written, or no import has written the one that is there */
+function checkPlace(path: string): void {
+  const start = orUnwritable(path, () => {
+    accessSync(path === '' ? '' : dirname(path), constants.W_OK | constants.X_OK)
+    return existsSync(path) ? beginningOf(path) : undefined
+  })
+  if (start === undefined) return
   if (!start.startsWith(REJECTED_COLUMNS[0] as string) && !start.startsWith('file,line,reason\n')) {
     throw new ConfigurationError(`--rejected: ${JSON.stringify(path)} is there and holds something else.`)
+  }
+}
+
+/** @throws ConfigurationError for an error of the file system */
+function orUnwritable<Result>(path: string, work: () => Result): Result {
+  try {
+    return work()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new ConfigurationError(
+      `--rejected: ${JSON.stringify(path)} can't be written (${code}): run the same command with another file.`,
+    )
   }
 }
 

@@ -305,9 +305,12 @@ t.test(
     const guest = freshEmail()
     await send(`mutation { subscribeEmailToNewsletter(email: "${guest}") { status } }`)
     for (const [index, email] of [customer.email, guest].entries()) {
-      const erase = () => audit('alice')('erase', email, '--emergency', '--reason', 'ticket 7')
+      const args = ['erase', email, '--emergency', '--reason', 'ticket 7']
+      const erase = () => audit('alice')(...args)
+      const notes: string[] = []
       dies = true
-      await t.rejects(erase(), { message: 'It died.' })
+      await t.rejects(audit('alice', { note: (line) => notes.push(line) })(...args), { message: 'It died.' })
+      t.match(notes.at(-1), new RegExp(`^Request ${index + 1} is begun, but not done: run the same command again`))
       t.match(await findRequest(eventStore, index + 1), { execution: {}, done: undefined })
       dies = false
       const again = await erase()

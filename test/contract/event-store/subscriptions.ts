@@ -6,6 +6,7 @@ import {
   InvalidArgument,
   type Position,
   StreamDeleted,
+  type SubscriptionBatch,
 } from '../../../eventstore/port.ts'
 import { all, before, type Contract, caughtUp, datas, having, pull, someEvents } from './support.ts'
 
@@ -121,7 +122,9 @@ export async function subscriptionCases(t: Test, { store, open, fresh, append, m
       const { batches, events } = await pull(subscription, () => true)
       await subscription.unsubscribe()
       seen.push(...datas(events))
-      from = batches[0]?.checkpoint as Position
+      const { checkpoint } = batches[0] as SubscriptionBatch
+      if (!before(from, checkpoint)) return t.fail('a batch without news')
+      from = checkpoint
     }
     t.same(
       seen,

@@ -101,6 +101,7 @@ t.test('a plug-in of a key management system', async (t) => {
          const iv = Buffer.alloc(16, id)
          const run = async (cipher, bytes) => {
            if (process.env.KMS_DOWN) throw new Error('no answer')
+           if (process.env.KMS_SILENT) await new Promise(() => {})
            return Buffer.concat([cipher.update(bytes), cipher.final()])
          }
          return {
@@ -131,7 +132,22 @@ t.test('a plug-in of a key management system', async (t) => {
   process.env.KMS_DOWN = 'yes'
   t.teardown(() => delete process.env.KMS_DOWN)
   t.same(await reachable(), ['eventstore_reachable 1', 'keys_reachable 0'], 'the KMS is away')
+  await t.rejects(log.toWrite('64'), { name: 'EventStoreUnavailable' })
   delete process.env.KMS_DOWN
+
+  const other = await openLog(loadConfiguration({ ...environment(folder), ...env }))
+  t.teardown(() => other.eventStore.close())
+  process.env.KMS_SILENT = 'yes'
+  t.teardown(() => delete process.env.KMS_SILENT)
+  const outcomes: string[] = []
+  for (const work of [foldCustomer(other.eventStore, id), other.keys.toWrite('64')]) {
+    work.catch(({ name }) => outcomes.push(name))
+  }
+  await until('what the KMS never answers has failed', () => outcomes.length === 2)
+  t.same(outcomes, ['EventStoreUnavailable', 'EventStoreUnavailable'])
+  delete process.env.KMS_SILENT
+  t.match(await foldCustomer(other.eventStore, id), { email }, 'the next one asks again')
+  t.ok(await other.keys.toWrite('64'))
 
   const from = await temporaryFolder(t)
   await writeFile(join(from, 'none.mjs'), 'export const keys = []')

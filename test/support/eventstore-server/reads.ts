@@ -1,7 +1,7 @@
 /** The streams service, reading: streams and $all, once or for as long as the caller stays. */
 import { once } from 'node:events'
 import type { ServerHttp2Stream } from 'node:http2'
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { Metadata, status } from '@grpc/grpc-js'
 import type { Controls } from './controls.ts'
 import { BadArgument, Deleted, type Log, type LogRecord } from './log.ts'
@@ -25,6 +25,8 @@ const { streams } = messages
 const SCAN = 1_000
 /** Bytes of messages that go out together, where there are so many. */
 const FRAMES = 16 * 1024
+/** Until the first events of a subscription come. */
+const READ_MS = 2
 /** A live subscription that is further behind has lost its place among the live ones: it catches up from the log. */
 const LIVE_BUFFER = 320
 
@@ -193,12 +195,15 @@ export function createReads(log: Log, controls: Controls) {
     return framed(response)
   }
 
-  function confirmation(): Buffer {
+  /** Alone, as KurrentDB does: it begins to read only then. */
+  async function confirm(reader: Reader): Promise<void> {
     const confirmed = new streams.ReadResp.SubscriptionConfirmation()
     confirmed.setSubscriptionId(crypto.randomUUID())
     const response = new streams.ReadResp()
     response.setConfirmation(confirmed)
-    return framed(response)
+    await reader.send(framed(response))
+    await reader.flush()
+    await delay(READ_MS)
   }
 
   /** Waits for an append, or for the call's end. */
@@ -218,7 +223,7 @@ export function createReads(log: Log, controls: Controls) {
     const place = options.getStream()
     if (log.isTombstoned(name)) throw new Deleted(name)
     let done = place.hasStart() ? -1 : place.hasEnd() ? log.lastRevision(name) : Number(place.getRevision())
-    await reader.send(confirmation())
+    await confirm(reader)
     let isLive = false
     while (!reader.ended()) {
       if (log.isTombstoned(name)) throw new Deleted(name)
@@ -251,11 +256,8 @@ export function createReads(log: Log, controls: Controls) {
     if (interval === 0) throw unforeseen()
     const { from, isInvalid, ...begin } = followFrom(place)
     let { index } = begin
-    await reader.send(confirmation())
-    if (isInvalid) {
-      await reader.flush()
-      throw new BadArgument('Trying to read from an invalid position.')
-    }
+    await confirm(reader)
+    if (isInvalid) throw new BadArgument('Trying to read from an invalid position.')
     let considered = 0
     let told: number | undefined
     /** @param prepare less than the commit where a page begins at it; -1: the server's place before the first record */
