@@ -2,6 +2,7 @@
  * Sign-in by a proxy in front of the console: it names the person and the roles in headers of each request. A request that did
  * not come from the proxy is nobody's, whatever it says.
  */
+import { isUtf8 } from 'node:buffer'
 import { timingSafeEqual } from 'node:crypto'
 import { BlockList, isIP } from 'node:net'
 import type { FastifyRequest } from 'fastify'
@@ -39,10 +40,16 @@ export function proxySignIn(settings: ConsoleConfiguration, header: string): Sig
   }
 }
 
-/** A header that came twice is ambiguous: one of them may be the visitor's own. */
+/**
+ * A header's text: in UTF-8, as proxies send it, or else in Latin-1. One that came twice is ambiguous: one of them may be the
+ * visitor's own.
+ */
 function single({ raw: { rawHeaders } }: FastifyRequest, name: string): string | undefined {
   const values = rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === name)
-  return values.length === 1 ? values[0] : undefined
+  const [value] = values
+  if (value === undefined || values.length > 1) return undefined
+  const bytes = Buffer.from(value, 'latin1')
+  return isUtf8(bytes) ? bytes.toString() : value
 }
 
 function isSame(secret: string, given: string | string[] | undefined): boolean {

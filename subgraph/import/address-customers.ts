@@ -7,11 +7,10 @@ import type { Recorded } from '../../eventstore/codec.ts'
 import type { NewEvent } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
 import { absentCustomer, project } from '../../projections/customer.ts'
-import type { CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
+import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../commands/command.ts'
 import { RejectedRow } from './errors.ts'
-import type { ImportedAddress } from './files/address-row.ts'
 import type { AddressRow } from './grouping.ts'
 import type { Outcome } from './reports.ts'
 import { all, appendFirst, claimStream, type ImportRun, isImportedAs } from './run.ts'
@@ -47,10 +46,7 @@ export async function withoutCustomer(
   found: 'stranger' | undefined,
 ): Promise<Outcome | RejectedRow> {
   const { dryRun, seen } = run
-  for (const owner of await ownersOf(run, key, each.address)) {
-    const own = commandOf(run, each, owner)
-    if ((await all(run, streamOf.customer(owner))).some((event) => event.id === own.id)) return 'alreadyThere'
-  }
+  if (await cameEarlier(run, key, each)) return 'alreadyThere'
   // The file's customers were too many to remember: this may be one of them.
   if (dryRun && found === undefined && seen.hasForgotten) {
     const { id } = each.address
@@ -76,18 +72,33 @@ async function isIdFree({ ids, eventStore, isEmpty, isFirst }: ImportRun, id: nu
 
 export const addressIdTaken = (id: number) => new RejectedRow(`the address id ${id} belongs to another address`)
 
-/** To whom an earlier run may have given the address. */
-async function ownersOf(run: ImportRun, key: string, { id }: ImportedAddress): Promise<Iterable<number>> {
-  if (id === undefined) {
-    // Not only the newest: somebody else may have claimed the e-mail address since.
-    return new Set((await all<EmailEvent>(run, claimStream(key))).map(({ data }) => data.customerId))
+/** Whether an earlier run imported the address, for somebody who had the e-mail address then. */
+async function cameEarlier(run: ImportRun, key: string, each: AddressRow): Promise<boolean> {
+  const keys = run.claims.keysOf(each.address.email)
+  const holders = new Set<number>()
+  for (const each of keys) {
+    for (const { data } of await all<EmailEvent>(run, claimStream(each))) holders.add(data.customerId)
   }
-  const imported = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
-    run.eventStore,
-    streamOf.addressOwner(id),
-    1,
-  )
-  return imported.map(({ data }) => data.customerId)
+  for (const holder of holders) {
+    const own = commandOf(run, each, holder)
+    const events = await all<CustomerEvent>(run, streamOf.customer(holder))
+    if (events.some(({ id }) => id === own.id) && hasHad(run, key, keys, events)) return true
+  }
+  return false
+}
+
+/** A claim alone is not enough: a row whose id belongs to somebody else makes one, and releases it. */
+function hasHad(
+  { claims }: ImportRun,
+  key: string,
+  keys: readonly string[],
+  events: readonly Recorded<CustomerEvent>[],
+) {
+  return events.some(({ type, data }) => {
+    if (type === 'CustomerRegistered' || type === 'CustomerEmailChanged') return claims.keyOf(data.email) === key
+    // Whoever is erased has no readable address. The first releases did not keep the keys.
+    return type === 'CustomerDeleted' && (data.emailKeys?.some((each) => keys.includes(each)) ?? true)
+  })
 }
 
 /**

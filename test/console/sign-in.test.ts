@@ -175,6 +175,25 @@ t.test("a proxy's headers count from the proxy alone", async (t) => {
     t.type(personOf, 'function')
     t.equal(personOf?.(named as unknown as FastifyRequest), undefined, 'nobody is trusted, or the address is not known')
   }
+  const utf8 = (text: string) => Buffer.from(text).toString('latin1') // as Node reads it
+  const accented = {
+    raw: {
+      socket: { remoteAddress: '192.0.2.7' },
+      rawHeaders: ['X-User', utf8('Élodie'), 'X-Forwarded-Groups', utf8('Prüfer')],
+    },
+  }
+  const { personOf: personIn } = proxySignIn(
+    loadConsoleConfiguration({ CONSOLE_TRUST_PROXY: '192.0.2.7', CONSOLE_ROLES: 'auditor=Prüfer' }),
+    'x-user',
+  )
+  t.match(personIn?.(accented as unknown as FastifyRequest), { name: 'Élodie', roles: ['auditor'] })
+  Object.assign(accented.raw, { rawHeaders: ['X-User', 'J\xfcrgen', 'X-Forwarded-Groups', 'Pr\xfcfer'] })
+  t.match(personIn?.(accented as unknown as FastifyRequest), { name: 'Jürgen', roles: ['auditor'] }, 'Latin-1')
+  for (const name of ['an\u202en', 'a，\u0000', 'ann, mallory']) {
+    Object.assign(accented.raw, { rawHeaders: ['X-User', utf8(name)] })
+    t.equal(personIn?.(accented as unknown as FastifyRequest), undefined, JSON.stringify(name))
+  }
+
   const PROXY = '192.0.2.7'
   const headers = { host: 'localhost:4005', 'x-user': 'ann', 'x-forwarded-groups': 'auditors, others' }
   const env = {

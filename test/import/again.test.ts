@@ -414,17 +414,22 @@ t.test('a dry run tells what would be, and writes nothing', async (t) => {
       anAddress(1, 51, { street: 'x' }),
       anAddress(51, 50, { street: 'x' }),
       anAddress(60, 1, { street: 'x' }),
+      // The number of somebody else's address.
+      anAddress(50, 77, { street: 'x' }),
     ]),
   }
   const report = await run(folder, { ...files, dryRun: true })
-  t.match(report, { customers: { imported: 1, alreadyThere: 1, rejected: 3 }, addresses: { imported: 3, rejected: 2 } })
+  t.match(report, { customers: { imported: 1, alreadyThere: 1, rejected: 3 }, addresses: { imported: 3, rejected: 3 } })
   t.match(report.rejected, [
     'addresses.csv:5: the address id 51 belongs to another address',
     'addresses.csv:6: there is no customer with this _email',
+    'addresses.csv:7: there is no customer with this _email',
     'customers.csv:4: the e-mail address belongs to another customer',
     'customers.csv:5: the id 1 belongs to another customer',
     'customers.csv:6: the id 51 belongs to another customer',
   ])
   t.equal((await all(eventStore)).length, before)
   t.match(await run(folder, files), report, 'as in the real run')
+  const again = { addresses: { imported: 0, alreadyThere: 3, rejected: 3 }, rejected: report.rejected }
+  for (const dryRun of [true, false]) t.match(await run(folder, { ...files, dryRun }), again)
 })

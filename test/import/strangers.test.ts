@@ -122,3 +122,21 @@ t.test('what came in before stays, whoever has the e-mail address since', async 
     })
   }
 })
+
+t.test('the addresses of a rejected customer are not taken for those of who has the number', async (t) => {
+  const { folder } = await shop(t)
+  const head =
+    'email,entity_id,firstname,lastname,_address_firstname,_address_lastname,_address_street,_address_city,_address_country_id\n'
+  const row = (email: string) => `${email},7,Ann,Lee,Ann,Lee,x,Ulm,DE\n`
+  await run(folder, { customers: head + row(moved(60)) })
+  const customers = head + row(moved(61))
+  for (const dryRun of [true, false, true, false]) {
+    t.match(await run(folder, { customers, dryRun }), {
+      addresses: { imported: 0, alreadyThere: 0, rejected: 1 },
+      rejected: [
+        'customers.csv:2: the id 7 belongs to another customer',
+        'customers.csv:2: there is no customer with this _email',
+      ],
+    })
+  }
+})

@@ -380,7 +380,7 @@ t.test('an import that an older release made is there already', async (t) => {
   const folder = await temporaryFolder(t)
   const all = spellings()
   const { eventStore: log } = await openLog(loadConfiguration(environment(folder)))
-  await registerOlder(log as EventStore, emailHashKey, 1, all[0])
+  await registerOlder(log as EventStore, emailHashKey, 1, all[0], 'import')
   await log.close()
   const file = customersFile([aCustomer(1, { email: all[0] })])
   t.match((await run(folder, file)).customers, { alreadyThere: 1, rejected: 0 })

@@ -17,20 +17,26 @@ export async function appendOlder(
   eventStore: EventStore,
   stream: string,
   events: readonly DomainEvent[],
-  causationId: string = crypto.randomUUID(),
+  actor = 'guest',
 ): Promise<void> {
+  const causationId = crypto.randomUUID()
   const at = '2026-01-02T03:04:05.000Z'
-  const metadata = { $correlationId: causationId, $causationId: causationId, actor: 'guest', at }
+  const metadata = { $correlationId: causationId, $causationId: causationId, actor, at }
   const encoded = events.map((event, index) => encode(event, index === 0 ? causationId : crypto.randomUUID(), metadata))
   await chained(eventStore).append(stream, encoded, { expected: 'any' })
 }
 
-/** A customer who registered with an older release, with {@link PASSWORD}. @param id one that is given out to nobody else */
+/**
+ * A customer who registered with an older release, with {@link PASSWORD}.
+ * @param id one that is given out to nobody else
+ * @param actor `import`: who was imported by it
+ */
 export async function registerOlder(
   eventStore: EventStore,
   emailHashKey: string,
   id: number,
   email: string,
+  actor = 'guest',
 ): Promise<void> {
   await appendOlder(eventStore, `customerEmail-${olderKey(emailHashKey, email)}`, [
     { type: 'EmailClaimed', data: { customerId: id } },
@@ -39,7 +45,6 @@ export async function registerOlder(
     { type: 'CredentialsSet', data: { passwordHash: await hashPassword(PASSWORD) } },
   ])
   const event = registered(id, email)
-  await appendOlder(eventStore, `customer-${id}`, [
-    { ...event, data: { ...event.data, credentialsRevision: 0 } } as DomainEvent,
-  ])
+  const first = { ...event, data: { ...event.data, credentialsRevision: 0 } } as DomainEvent
+  await appendOlder(eventStore, `customer-${id}`, [first], actor)
 }
