@@ -1,5 +1,5 @@
 /** Buffered output of the audit commands, to standard output or to a file. */
-import { createWriteStream, fchmodSync, fstatSync } from 'node:fs'
+import { closeSync, createWriteStream, fchmodSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { AuditError } from '../errors.ts'
 import type { AuditContext } from './context.ts'
 
@@ -27,11 +27,29 @@ export function createOutput(write: AuditContext['write']) {
   }
 }
 
+const DATABASE = 'SQLite format 3'
+
+/** The service's log is such a file: written over, it is lost. @throws AuditError */
+function checkIsNoDatabase(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return
+  const file = openSync(path, 'r')
+  try {
+    const bytes = Buffer.alloc(DATABASE.length)
+    readSync(file, bytes)
+    if (bytes.toString() === DATABASE) {
+      throw new AuditError(`--output: ${JSON.stringify(path)} is a database: name another file.`)
+    }
+  } finally {
+    closeSync(file)
+  }
+}
+
 /**
- * A file that only its owner can read, because it may contain personal data. @throws AuditError at the first write if
- * it can't be written
+ * A file that only its owner can read, because it may contain personal data.
+ * @throws AuditError if it is a database; at the first write if it can't be written
  */
 export function openFile(path: string) {
+  checkIsNoDatabase(path)
   const stream = createWriteStream(path, { mode: 0o600 })
   let failure: Error | undefined
   let fail: (error: Error) => void = () => {}

@@ -291,6 +291,10 @@ for (const [name, start] of Object.entries(stores)) {
       await t.rejects(audit('export', '--output', join(path, 'x')), {
         message: /^--output: .* can't be written \(ENOTDIR\)\.$/,
       })
+      const database = `${path}.db`
+      await writeFile(database, 'SQLite format 3\0 and the log of the service')
+      await t.rejects(audit('export', '--output', database), { message: /is a database: name another file\.$/ })
+      t.match(await readFile(database, 'utf8'), /the log of the service/)
     })
 
     await t.test('revealed: on record before anything is shown', async (t) => {
