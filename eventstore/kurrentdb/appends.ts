@@ -5,16 +5,24 @@
  */
 import { createRequire } from 'node:module'
 import type { ClientDuplexStream, Client as GrpcClient } from '@grpc/grpc-js'
-import { type AppendResult, EventStoreUnavailable, type ExpectedRevision, type NewEvent } from '../port.ts'
+import {
+  type AppendResult,
+  AppendTooLarge,
+  EventStoreUnavailable,
+  type ExpectedRevision,
+  type NewEvent,
+} from '../port.ts'
 import type { Internals } from './connection/node.ts'
 import { ofSeveral } from './errors.ts'
 import { StreamsClient, streamsMessages } from './generated-messages.ts'
-import { type AppendAnswer, decodeAppendAnswer, encodeAppend } from './wire-appends.ts'
+import { type AppendAnswer, decodeAppendAnswer, encodeAppend, largestEvent } from './wire-appends.ts'
 
 const require = createRequire(import.meta.url)
 const { unpackToCommandError } = require('@kurrent/kurrentdb-client/dist/streams/appendToStream/unpackError.js')
 
 const UNAVAILABLE = 14
+/** KurrentDB says so of a single event, and the client takes it for an unknown error. */
+const EVENT_TOO_LARGE = 'event_store.client.MaximumAppendEventSizeExceeded'
 const PATH = '/event_store.client.streams.Streams/BatchAppend'
 
 // biome-ignore lint/suspicious/noExplicitAny: generated messages
@@ -145,5 +153,7 @@ function answer(pending: Map<string, Pending>, { correlationId, refusal, result 
 function errorOf(status: Message, stream: string): unknown {
   const message: string = status.getMessage()
   if (status.getCode() === 0) return Object.assign(new Error(message), { code: UNAVAILABLE })
+  const details = status.getDetails()
+  if (details.getTypeName() === EVENT_TOO_LARGE) return new AppendTooLarge(largestEvent(details.getValue_asU8()))
   return unpackToCommandError(status, stream)
 }

@@ -174,6 +174,17 @@ export function decodeAppendAnswer(bytes: Buffer): AppendAnswer {
   return { correlationId, refusal, result }
 }
 
+/** The most bytes of one event, as `shared.MaximumAppendEventSizeExceeded` tells it. */
+export function largestEvent(bytes: Uint8Array): number {
+  const reader = new Reader(Buffer.from(bytes))
+  let most = 0
+  while (reader.next()) {
+    if (reader.field === 3) most = reader.number()
+    else reader.skip()
+  }
+  return most
+}
+
 function success(reader: Reader): AppendResult {
   let revision = 0
   let at: Position | undefined

@@ -42,13 +42,16 @@ export async function connect(t: Test) {
   }
 }
 
-/** An error as code, words and the trailers that are the service's own. */
+/**
+ * An error as code, words and the trailers that are the service's own. Without what KurrentDB adds: the words of the
+ * exception that it met, after its own, and how it compresses.
+ */
 function failureOf(error: { code: number; details: string; metadata: Metadata }): string {
   const trailers = Object.entries(error.metadata.getMap())
-    .filter(([name]) => !['date', 'server', 'content-type', 'content-length'].includes(name))
+    .filter(([name]) => !['date', 'server', 'content-type', 'content-length', 'grpc-encoding'].includes(name))
     .toSorted()
     .map(([name, value]) => `; ${name}=${value}`)
-  return `${status[error.code]} ${error.details}${trailers.join('')}`
+  return `${status[error.code]} ${error.details.replace(/ >> .*$/s, '')}${trailers.join('')}`
 }
 
 /** The answers of a call in short, and how it ended; `(open)` once it has said that it has caught up. */

@@ -1,6 +1,6 @@
 /**
- * What a server answers, call by call: codes, words and trailers as EventStoreDB 24.6 gives them. The built-in server has
- * to pass what a real one passes: with TEST_EVENTSTORE_SERVER the same cases run on that.
+ * What a server answers, call by call: codes, words and trailers as EventStoreDB 24.6 and KurrentDB 26.1 give them. The
+ * built-in server has to pass what a real one passes: with TEST_EVENTSTORE_SERVER the same cases run on that.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
@@ -53,7 +53,7 @@ t.test('reads of $all and subscriptions to it: from positions of all kinds', asy
   const none = { subscribe: true, prefix: 'none' } as const
   t.equal(await read(ofAll(first, subscribe)), `confirmed a@1 a@2 b@0 caught up ${BEYOND}`)
   t.equal(await read(ofAll(first, { ...subscribe, prefix: 'a' })), `confirmed a@1 a@2 checkpoint caught up ${BEYOND}`)
-  t.equal(await read(ofAll('start', none)), `confirmed checkpoint(-1) caught up ${BEYOND}`)
+  t.match(await read(ofAll('start', none)), /^confirmed checkpoint(\(-1\))? caught up \(open\)$/)
   for (const place of ['end', last, end, past, [UNSIGNED_END, UNSIGNED_END]] as const) {
     t.equal(await read(ofAll(place, none)), `confirmed caught up ${BEYOND}`, `nothing comes after ${place}`)
   }
@@ -90,25 +90,28 @@ t.test('appends: what is refused, and how', async (t) => {
   const missing = 'Required Metadata Property'
   const trailers = 'exception=missing-required-metadata-property; required-metadata-properties=type,content-type'
   const bad = (words: string) => `INVALID_ARGUMENT BadRequest ${words}`
-  const cases: [what: string, stream: string, Partial<Proposed>, single: string, batched: string][] = [
-    ['no name', '', {}, UNFORESEEN, bad('eventStreamId')],
+  t.equal(await append('', [event()]), UNFORESEEN, 'no name')
+  t.match(await batch('', [event()]), /^INVALID_ARGUMENT BadRequest (eventStreamId$|Invalid stream ID: )/)
+  const cases: [what: string, Partial<Proposed>, single: string, batched: string][] = [
     [
       'no id',
-      'a',
       { id: '00000000-0000-0000-0000-000000000000' },
       UNFORESEEN,
       bad("Empty eventId provided. (Parameter 'eventId')"),
     ],
-    ['a broken id', 'a', { id: 'none' }, UNFORESEEN, bad('Unrecognized Guid format.')],
-    ['an empty type', 'a', { type: '' }, UNFORESEEN, bad("Empty eventType provided. (Parameter 'eventType')")],
+    ['a broken id', { id: 'none' }, UNFORESEEN, bad('Unrecognized Guid format.')],
+    ['an empty type', { type: '' }, UNFORESEEN, bad("Empty eventType provided. (Parameter 'eventType')")],
   ]
-  for (const [what, stream, changed, single, batched] of cases) {
-    t.equal(await append(stream, [event(changed)]), single, what)
-    t.equal(await batch(stream, [event(changed)]), batched, `${what}, in a batch`)
+  for (const [what, changed, single, batched] of cases) {
+    t.equal(await append('a', [event(changed)]), single, what)
+    t.equal(await batch('a', [event(changed)]), batched, `${what}, in a batch`)
   }
   const { type: _, ...untyped } = event()
   t.equal(await append('a', [untyped]), `INVALID_ARGUMENT ${missing} 'type' is missing; ${trailers}`)
-  t.equal(await batch('a', [untyped]), bad('The given key was not present in the dictionary.'))
+  t.match(
+    await batch('a', [untyped]),
+    /^INVALID_ARGUMENT BadRequest .*(The given key was not present|'type' is missing)/,
+  )
   for (const limit of [{ time: Date.now() - 10_000 }, { seconds: -10 }, { seconds: 0 }]) {
     t.equal(await batch('a', [event()], 'any', limit), 'DEADLINE_EXCEEDED Timeout')
   }
@@ -128,18 +131,24 @@ t.test('appends: what is refused, and how', async (t) => {
   t.equal(await append('a', [], 0), 'conflict at 1')
 })
 
-t.test('appends: data alone counts against the limit', async (t) => {
+t.test('appends: how large they may be', async (t) => {
   const { append, batch } = await connect(t)
   const wide = (length: number) => Buffer.alloc(length, ' ')
   const limit = 1_048_576
-  const refused = `INVALID_ARGUMENT Maximum Append Size of ${limit} Exceeded.; exception=maximum-append-size-exceeded; maximum-append-size=${limit}`
-  t.equal(await append('a', [event({ data: wide(limit + 1) })]), refused)
+  const together = [event({ data: wide(limit / 2) }), event({ data: wide(limit / 2 + 1) })]
   t.equal(
-    await batch('a', [event({ data: wide(limit / 2) }), event({ data: wide(limit / 2 + 1) })]),
-    'INVALID_ARGUMENT MaximumAppendSizeExceeded',
+    await append('a', together),
+    `INVALID_ARGUMENT Maximum Append Size of ${limit} Exceeded.; exception=maximum-append-size-exceeded; maximum-append-size=${limit}`,
   )
-  t.equal(await append('a', [event({ data: wide(limit) })]), 'written 0')
-  t.equal(await batch('a', [event({ data: wide(limit / 2) }), event({ data: wide(limit / 2) })]), 'written 2')
+  t.equal(await batch('a', together), 'INVALID_ARGUMENT MaximumAppendSizeExceeded')
+  // To KurrentDB an event that is too large by itself is another thing.
+  const one = event({ data: wide(limit + 1) })
+  t.match(await append('a', [one]), /^INVALID_ARGUMENT .*; exception=maximum-append-(event-)?size-exceeded/)
+  t.match(await batch('a', [one, event()]), /^INVALID_ARGUMENT MaximumAppend(Event)?SizeExceeded$/)
+  // From 25 on metadata and types count too.
+  const half = event({ data: wide(limit / 2 - 100) })
+  t.equal(await append('a', [half, event({ data: wide(limit / 2 - 100) })]), 'written 1')
+  t.equal(await batch('a', [event({ data: wide(limit - 100) })]), 'written 2')
 })
 
 t.test('repetitions: by exact revision for ever, and by ids', async (t) => {

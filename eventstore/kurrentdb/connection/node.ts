@@ -5,7 +5,7 @@
  */
 import {
   type CallOptions,
-  Channel,
+  type Channel,
   type ClientUnaryCall,
   connectivityState,
   type Client as GrpcClient,
@@ -24,6 +24,7 @@ import {
 } from '../generated-messages.ts'
 import { type Incoming, incoming } from '../incoming.ts'
 import type { ReadAnswer } from '../wire.ts'
+import { PlainChannel } from './plain-channel.ts'
 import type { Endpoint, KurrentDbUrl } from './url.ts'
 
 /**
@@ -103,7 +104,7 @@ type ClientConstructor = new (
 export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader: boolean, serverName?: string): Node {
   const target = addressOf(endpoint)
   const [interval, timeout] = [url.keepAliveInterval ?? KEEP_ALIVE_MS, url.keepAliveTimeout ?? KEEP_ALIVE_MS]
-  const channel = new Channel(target, url.channelCredentials(), {
+  const channel = new PlainChannel(target, url.channelCredentials(), {
     'grpc.keepalive_time_ms': interval < 0 ? Number.MAX_VALUE : interval,
     'grpc.keepalive_timeout_ms': timeout < 0 ? Number.MAX_VALUE : timeout,
     'grpc.max_receive_message_length': LARGEST_MESSAGE,

@@ -219,7 +219,7 @@ export async function appendCases(t: Test, { store, open, flood, fresh, append, 
       name: 'AppendTooLarge',
       maxAppendSize: MAX_APPEND_SIZE,
     })
-    // Whether metadata and types count differs from server to server: up to EventStoreDB 24.6 they do not.
+    // Whether metadata and types count differs from server to server: in EventStoreDB 24.6 they do not, in KurrentDB 26.1 they do.
     const other = fresh()
     const metadata = { ...half(), metadata: 'x'.repeat(MAX_APPEND_SIZE / 2) }
     const written = await store.append(other, [metadata], { expected: 'any' }).catch((error: unknown) => error)

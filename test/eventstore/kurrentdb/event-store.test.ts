@@ -157,7 +157,7 @@ t.test(
   },
 )
 
-t.test('a server may send a megabyte of events ahead of their reader', async (t) => {
+t.test('a server may send a megabyte of events ahead of their reader, and compresses none', async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const store = openKurrentEventStore(`kurrentdb://127.0.0.1:${(server.address() as AddressInfo).port}?tls=false`)
@@ -169,8 +169,11 @@ t.test('a server may send a megabyte of events ahead of their reader', async (t)
     server.close()
   })
   const windows = new Promise<Settings>((resolve) => server.on('session', (s) => s.once('remoteSettings', resolve)))
+  const asked = once(server, 'stream')
   store.ping().catch(() => {}) // this server says nothing
   t.equal((await windows).initialWindowSize, 1024 * 1024)
+  const [, headers] = await asked
+  t.equal(headers['grpc-accept-encoding'], 'identity')
 })
 
 t.test(

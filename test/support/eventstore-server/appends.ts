@@ -1,8 +1,29 @@
 /** The streams service, writing: appends in both ways, deletions. */
 import { status } from '@grpc/grpc-js'
 import { type Controls, isNotReady } from './controls.ts'
-import { BadArgument, Deleted, type Expected, type Log, type ProposedEvent, type Written, WrongVersion } from './log.ts'
-import { expectedOf, Failure, identifierOf, idOf, type Message, messages, nameOf, refuse, toFailure } from './wire.ts'
+import {
+  BadArgument,
+  Deleted,
+  EventTooLarge,
+  type Expected,
+  type Log,
+  MAX_APPEND_SIZE,
+  type ProposedEvent,
+  type Written,
+  WrongVersion,
+} from './log.ts'
+import {
+  eventTooLarge,
+  expectedOf,
+  Failure,
+  identifierOf,
+  idOf,
+  type Message,
+  messages,
+  nameOf,
+  refuse,
+  toFailure,
+} from './wire.ts'
 
 const { streams, shared } = messages
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
@@ -32,6 +53,8 @@ export function createAppends(log: Log, controls: Controls) {
     if (!UUID.test(id)) throw refused('Unrecognized Guid format.')
     if (id === NIL) throw refused("Empty eventId provided. (Parameter 'eventId')")
     if (type === '') throw refused("Empty eventType provided. (Parameter 'eventType')")
+    const { length } = message.getData_asU8()
+    if (isBatch && length > MAX_APPEND_SIZE) throw new EventTooLarge(id, length, MAX_APPEND_SIZE)
     return {
       id,
       type,
@@ -121,6 +144,11 @@ export function createAppends(log: Log, controls: Controls) {
         try {
           batch.events.push(...request.getProposedMessagesList().map((message: Message) => proposed(message, true)))
         } catch (reason) {
+          if (reason instanceof EventTooLarge) {
+            batches.delete(correlationId)
+            response.setError(batchError(reason))
+            return call.write(response)
+          }
           batch.failure ??= reason // told once, when the batch is complete
         }
         if (!request.getIsFinal()) return
@@ -246,7 +274,7 @@ function notHandled(message: string): Message {
 function batchError(reason: unknown): Message {
   const error = new messages.status.Status()
   const details = new messages.any.Any()
-  const pack = (code: number, text: string, message: Message, name: string) => {
+  const pack = (code: number, text: string, message: { serializeBinary(): Uint8Array }, name: string) => {
     error.setCode(code)
     error.setMessage(text)
     details.pack(message.serializeBinary(), `event_store.client.${name}`)
@@ -266,6 +294,9 @@ function batchError(reason: unknown): Message {
     const deleted = new shared.StreamDeleted()
     deleted.setStreamIdentifier(identifierOf(reason.stream))
     pack(status.NOT_FOUND, 'StreamDeleted', deleted, 'StreamDeleted')
+  } else if (reason instanceof EventTooLarge) {
+    const kind = 'MaximumAppendEventSizeExceeded'
+    pack(status.INVALID_ARGUMENT, kind, eventTooLarge(reason), kind)
   } else if (failure.metadata.get('exception')[0] === 'maximum-append-size-exceeded') {
     const size = new shared.MaximumAppendSizeExceeded()
     size.setMaxappendsize(Number(failure.metadata.get('maximum-append-size')[0]))

@@ -57,6 +57,17 @@ export class TooLarge {
     this.most = most
   }
 }
+/** One event alone is: KurrentDB has a word of its own for that. */
+export class EventTooLarge {
+  readonly id: string
+  readonly size: number
+  readonly most: number
+  constructor(id: string, size: number, most: number) {
+    this.id = id
+    this.size = size
+    this.most = most
+  }
+}
 export class BadArgument {
   readonly message: string
   constructor(message: string) {
@@ -90,7 +101,7 @@ function wellFormed(metadata: Metadata): Metadata {
 
 /** What a tombstone's revision and a soft deletion's `$tb` are at the server: the largest of 64 bits. */
 const END_OF_TIME = 2 ** 63
-const MAX_APPEND_SIZE = 1_048_576
+export const MAX_APPEND_SIZE = 1_048_576
 const REMEMBERED_IDS = 10_000
 const FIRST_POSITION = 1_000
 

@@ -1,4 +1,4 @@
-/** Three real EventStoreDB nodes, each a process with a folder of its own; signals stop and hang them. */
+/** Three real nodes of EventStoreDB or KurrentDB, each a process with a folder of its own; signals stop and hang them. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { freePort } from '../ports.ts'
 import { until } from '../until.ts'
 import type { ClusterNode, EventStoreCluster } from './cluster.ts'
+import { environmentOf } from './real-server.ts'
 
 const SIZE = 3
 
@@ -17,7 +18,7 @@ process.on('exit', () => {
 })
 
 /**
- * @param program takes EventStoreDB's command-line options
+ * @param program takes the command-line options that both have
  * @throws Error where no leader is elected within two minutes
  */
 export async function openRealCluster(program: string): Promise<EventStoreCluster & { close(): Promise<void> }> {
@@ -41,9 +42,8 @@ export async function openRealCluster(program: string): Promise<EventStoreCluste
         ...['--replication-ip', '127.0.0.1', '--replication-port', String(replication)],
         ...['--db', join(folder, `data-${index}`), '--log', join(folder, `logs-${index}`)],
       ]
-      const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^EVENTSTORE_/i.test(name)))
       const run = () => {
-        const child = spawn(program, args, { env, stdio: 'ignore' })
+        const child = spawn(program, args, { env: environmentOf(process.env), stdio: 'ignore' })
         children[index] = child
         running.add(child)
         child.once('exit', () => running.delete(child))

@@ -1,5 +1,5 @@
 /**
- * A real EventStoreDB in the place of the test server, where TEST_EVENTSTORE_SERVER names its program: a process and a
+ * A real EventStoreDB or KurrentDB in the place of the test server, where TEST_EVENTSTORE_SERVER names its program: a process and a
  * data folder for each test, on free ports. A proxy in front of it cuts connections; signals stop and hang it.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -12,7 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { freePort } from '../ports.ts'
 import { onDataFrame } from './http2-frames.ts'
 
-/** The program that TEST_EVENTSTORE_SERVER names: it takes EventStoreDB's own command-line options. */
+/** The program that TEST_EVENTSTORE_SERVER names: it takes the command-line options that both have. */
 export const REAL_SERVER = process.env.TEST_EVENTSTORE_SERVER
 
 /** A server on a loaded machine takes its time to start. */
@@ -50,7 +50,7 @@ export async function openRealServer(program: string): Promise<RealServer> {
   let child: ChildProcess | undefined
 
   async function start(): Promise<void> {
-    const started = spawn(program, args, { env: withoutOptions(process.env), stdio: ['ignore', 'pipe', 'pipe'] })
+    const started = spawn(program, args, { env: environmentOf(process.env), stdio: ['ignore', 'pipe', 'pipe'] })
     child = started
     running.add(started)
     let output = ''
@@ -106,7 +106,7 @@ export async function openRealServer(program: string): Promise<RealServer> {
   }
 }
 
-/** As EventStoreDB 24.6 names them. The port that it tells its clients is the proxy's. */
+/** As EventStoreDB 24.6 and KurrentDB 26.1 name them. The port that it tells its clients is the proxy's. */
 function options(folder: string, ports: { port: number; nodePort: number; replicationPort: number }): string[] {
   return [
     ...['--insecure', '--disable-admin-ui', '--run-projections', 'None'],
@@ -119,10 +119,21 @@ function options(folder: string, ports: { port: number; nodePort: number; replic
   ]
 }
 
-/** Variables that begin with EVENTSTORE_ are options to the server, and one that it does not know stops it. */
-function withoutOptions(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const others = Object.entries(env).filter(([name]) => !/^EVENTSTORE_/i.test(name))
-  return { ...Object.fromEntries(others), EVENTSTORE_TELEMETRY_OPTOUT: 'true' }
+/** KurrentDB's own limits, 256 MiB and 16 MiB, are too much for a test: these are EventStoreDB's. */
+const LIMITS = { KURRENTDB_MAX_APPEND_SIZE: '1048576', KURRENTDB_MAX_APPEND_EVENT_SIZE: '1048576' }
+
+/**
+ * Variables that begin with EVENTSTORE_ or KURRENTDB_ are options to the server, and one that it does not know stops it.
+ * EventStoreDB takes no notice of the latter.
+ */
+export function environmentOf(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const others = Object.entries(env).filter(([name]) => !/^(EVENTSTORE|KURRENTDB)_/i.test(name))
+  return {
+    ...Object.fromEntries(others),
+    ...LIMITS,
+    EVENTSTORE_TELEMETRY_OPTOUT: 'true',
+    KURRENTDB_TELEMETRY_OPTOUT: 'true',
+  }
 }
 
 async function isLeader(port: number): Promise<boolean> {

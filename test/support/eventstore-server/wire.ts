@@ -1,7 +1,16 @@
 /** The messages of the services, and errors in the trailers in which the server tells them. */
 import { createRequire } from 'node:module'
 import { Metadata, type ServerDuplexStream, type ServerWritableStream, status } from '@grpc/grpc-js'
-import { BadArgument, Deleted, type Expected, type Log, type LogRecord, TooLarge, WrongVersion } from './log.ts'
+import {
+  BadArgument,
+  Deleted,
+  type EventTooLarge,
+  type Expected,
+  type Log,
+  type LogRecord,
+  TooLarge,
+  WrongVersion,
+} from './log.ts'
 
 const require = createRequire(import.meta.url)
 const generated = '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1'
@@ -75,6 +84,17 @@ export function toFailure(reason: unknown): Failure {
   }
   if (reason instanceof BadArgument) return new Failure(status.INVALID_ARGUMENT, reason.message)
   return new Failure(status.UNKNOWN, String((reason as Error).stack ?? reason))
+}
+
+const { BinaryWriter } = require('google-protobuf')
+
+/** shared.MaximumAppendEventSizeExceeded, which the official client does not know. */
+export function eventTooLarge({ id, size, most }: EventTooLarge): { serializeBinary(): Uint8Array } {
+  const writer = new BinaryWriter()
+  writer.writeString(1, id)
+  writer.writeUint32(2, size)
+  writer.writeUint32(3, most)
+  return { serializeBinary: () => writer.getResultBuffer() }
 }
 
 /** Ends a call whose answers stream, with an error. */
