@@ -264,7 +264,7 @@ t.test('and just before it is', builtIn('hang'), async (t: Test) => {
   const { server, redis, eventStore } = await startStores(t)
   await appendHistories(eventStore, someHistories(1, 18))
   let looks = 0
-  let isOver = false
+  const stopped = Promise.withResolvers<void>()
   const stopping = (readModel: ReadModel, fillModel: ReadModel): [ReadModel, ReadModel] => [
     readModel,
     {
@@ -274,16 +274,14 @@ t.test('and just before it is', builtIn('hang'), async (t: Test) => {
         // The second look is the one that a filling follows.
         if (++looks === 2) {
           server.hang(true)
-          worker.stop().then(() => {
-            isOver = true
-          })
+          stopped.resolve(worker.stop())
         }
         return found
       },
     },
   ]
   const worker = join(t, { server: server.url, redis: redis.url }, { models: stopping })
-  await until('it has stopped', () => isOver)
+  await stopped.promise
   server.hang(false)
 })
 
