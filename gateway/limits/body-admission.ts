@@ -1,4 +1,5 @@
 /** Admission of request bodies: only a few large ones are read at once, for each client and in total. */
+import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { clientKey } from '../../runtime/client-address.ts'
 import { Cancellation } from '../cancellation.ts'
@@ -18,6 +19,12 @@ const BODIES_AT_ONCE = {
   cheap: 32 * 1024,
   maxWaitMs: 10_000,
 } as const
+
+/** While another body waits, one that is being read has this long, in milliseconds, to begin to arrive ... */
+const GRACE_MS = 1_000
+/** ... and then arrives at this rate at least, in bytes a millisecond; otherwise its connection is closed. */
+const SLOWEST = 64
+const LOOK_MS = 250
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -39,16 +46,25 @@ export function createBodyAdmission(
   // Not in a WeakSet, where a young request would survive with its body until a full collection.
   app.decorateRequest('isCounted', false)
   const bodies = createAdmission({ ...DEFAULT_ADMISSION, ...BODIES_AT_ONCE })
+  const arriving = createArrivals()
 
   async function admit(request: FastifyRequest, reply: FastifyReply, bytes: number): Promise<void> {
     request.isCounted = true
+    const before = request.raw.socket.bytesRead
     const cancellation = new Cancellation()
     // Before anything is awaited: a client that leaves meanwhile would otherwise hold its place for ever.
     onceOver(reply.raw, request.raw.socket, () => cancellation.cancel())
     await limits?.count('default', request, reply)
     const client = clientKey(request.ip)
-    await bodies.enter(client, bytes, cancellation)
-    cancellation.onCancel({ abort: () => bodies.leave(client, bytes) })
+    const entering = bodies.enter(client, bytes, cancellation)
+    if (entering) await arriving.hurried(entering)
+    const forget = arriving.began(request.raw, before)
+    cancellation.onCancel({
+      abort() {
+        forget()
+        bodies.leave(client, bytes)
+      },
+    })
   }
 
   return (request, reply, done) => {
@@ -68,6 +84,42 @@ export function createBodyAdmission(
         done(error)
       },
     )
+  }
+}
+
+/** The bodies that are being read: who announces one and does not send it would keep its place from the others. */
+function createArrivals() {
+  const arriving = new Set<{ readonly raw: IncomingMessage; readonly before: number; readonly since: number }>()
+  let waiting = 0
+  let looking: NodeJS.Timeout | undefined
+
+  function look(): void {
+    for (const { raw, before, since } of arriving) {
+      const late = performance.now() - since - GRACE_MS
+      if (raw.complete || late < 0 || raw.socket.bytesRead - before > late * SLOWEST) continue
+      // As Node answers requests that take too long.
+      raw.socket.write('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n')
+      raw.socket.destroySoon()
+    }
+  }
+
+  return {
+    /** @param before the bytes that had arrived on the connection before the body @returns call it once it is over */
+    began(raw: IncomingMessage, before: number): () => void {
+      const own = { raw, before, since: performance.now() }
+      arriving.add(own)
+      return () => arriving.delete(own)
+    },
+
+    /** Waits, and closes the connections of those that are too slow meanwhile. */
+    async hurried(entering: Promise<void>): Promise<void> {
+      if (waiting++ === 0) looking = setInterval(look, LOOK_MS)
+      try {
+        await entering
+      } finally {
+        if (--waiting === 0) clearInterval(looking)
+      }
+    },
   }
 }
 

@@ -176,7 +176,7 @@ async function* scanServers(driver: Driver, call: Call, pattern: string): AsyncG
     while (cursor !== undefined) {
       const command = ['SCAN', cursor, 'MATCH', pattern, 'COUNT', SCAN_COUNT]
       const [info, page] = await call(() =>
-        Promise.all([server.sendCommand(['INFO', 'replication']), server.sendCommand(command)]),
+        Promise.all([server.sendCommand(['INFO', 'replication']).catch(unlessRefused), server.sendCommand(command)]),
       )
       const incarnation = /^master_replid:(\w+)/m.exec(String(info))?.[1]
       begunOn ??= incarnation

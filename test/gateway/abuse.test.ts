@@ -1,6 +1,7 @@
 /** Clients and subgraphs that misbehave: each gets its proper answer, and the others are served meanwhile. */
-import { createServer, type RequestListener } from 'node:http'
+import { createServer, type RequestListener, request } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { until } from '../support/until.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
@@ -65,6 +66,28 @@ t.test('requests that are too much', async (t) => {
     t.ok(user < 3_000_000, `${what}: ${Math.round(user / 1_000)} ms of the processor`)
     await isWell()
   }
+})
+
+t.test('who announces large bodies and does not send them keeps nobody out', async (t) => {
+  const supergraph = compose(t, { a: { sdl, url: await startSubgraph(t, sdl, resolvers) } })
+  const { url } = await startGateway(t, { supergraph })
+  const body = JSON.stringify({ query: `{ hello } # ${'x'.repeat(1_000_000)}` })
+  const begin = (localAddress: string) => {
+    const headers = { 'content-type': 'application/json', 'content-length': body.length }
+    const sent = request(url, { method: 'POST', headers, localAddress, agent: false })
+    const status = new Promise<number | undefined>((resolve, reject) =>
+      sent.on('response', ({ statusCode }) => resolve(statusCode)).on('error', reject),
+    )
+    sent.flushHeaders()
+    t.teardown(() => sent.destroy())
+    return { sent, status }
+  }
+  const silent = ['127.0.0.3', '127.0.0.3', '127.0.0.4', '127.0.0.4'].map(begin)
+  await delay(1_500)
+  const other = begin('127.0.0.2')
+  other.sent.end(body)
+  t.equal(await other.status, 200)
+  t.ok((await Promise.all(silent.map(({ status }) => status))).includes(408))
 })
 
 t.test('a client has so many connections, and a trusted proxy any number', async (t) => {

@@ -270,13 +270,10 @@ t.test('and just before it is', builtIn('hang'), async (t: Test) => {
     {
       ...fillModel,
       async getCheckpoint() {
-        const found = await fillModel.getCheckpoint()
         // The second look is the one that a filling follows.
-        if (++looks === 2) {
-          server.hang(true)
-          stopped.resolve(worker.stop())
-        }
-        return found
+        if (++looks === 2) server.hang(true)
+        if (looks === 2) stopped.resolve(worker.stop())
+        return fillModel.getCheckpoint()
       },
     },
   ]
