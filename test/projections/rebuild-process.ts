@@ -1,19 +1,20 @@
-/** A rebuild that gets a signal in the middle: once it has written a checkpoint to Redis. Argument: the signal. */
+/** A rebuild that gets a signal in the middle, when it is about to store its second checkpoint or its third. Argument: the signal. */
 import { Socket } from 'node:net'
 import { main } from '../../bin/customers.ts'
 
-/** A first attempt may only tell that Redis does not know the script yet. */
-const WRITES = 2
+/**
+ * The first may only tell that Redis does not know the script yet. One that was sent is stored for certain once the next
+ * is to be sent: what a killed process has sent may be lost.
+ */
+const LAST = 3
 
 const { write } = Socket.prototype
 let written = 0
 Socket.prototype.write = function (this: Socket, ...args: Parameters<typeof write>) {
-  if (written === WRITES) {
-    Socket.prototype.write = write
+  const text = String(args[0])
+  if (text.includes('{checkpoint}') && text.includes('"commit"') && ++written === LAST) {
     process.kill(process.pid, process.argv[2])
   }
-  const text = String(args[0])
-  if (text.includes('{checkpoint}') && text.includes('"commit"')) written++
   return write.apply(this, args)
 } as typeof write
 
