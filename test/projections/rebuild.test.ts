@@ -9,7 +9,7 @@ import { compareGenerations, compareWithLog, type Difference, type Progress } fr
 import { FILTER, startProjection } from '../../projections/worker/worker.ts'
 import { fillLog } from '../bench/log.ts'
 import { runCommand } from '../support/commands.ts'
-import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { awayAfterReads, builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startScript } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
@@ -381,16 +381,7 @@ t.test('a comparison that has begun waits for the event store', builtIn('calls')
   const eventStore = await openTestLog(t, folder, env)
   await appendHistories(eventStore, someHistories(200, 1))
   await (await startWorker(t, eventStore, await open())).stop()
-  let reads = server.calls.read ?? 0
-  const last = reads + 100
-  const { promise: isBack, resolve } = Promise.withResolvers<void>()
-  Object.defineProperty(server.calls, 'read', {
-    get: () => reads,
-    set(count: number) {
-      reads = count
-      if (reads === last) void server.stop().then(() => setTimeout(() => resolve(server.start()), 1_000))
-    },
-  })
+  const isBack = awayAfterReads(server, 100)
   const { code, output } = await runCommand(folder, ['rebuild', '--verify'], env)
   await isBack
   t.equal(code, 0, output)

@@ -6,7 +6,7 @@ import { openLog } from '../../../eventstore/open-event-store.ts'
 import { loadConfiguration } from '../../../runtime/configuration.ts'
 import { streamOf } from '../../../schema/streams.ts'
 import { runCommand } from '../../support/commands.ts'
-import { builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
+import { awayAfterReads, builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
 import { environment, openTestLog, temporaryFolder } from '../../support/graph.ts'
 import { KEYS } from '../../support/keys.ts'
 import { registered } from '../../support/registered.ts'
@@ -41,16 +41,7 @@ t.test('a rotation of the master key', builtIn('calls'), async (t) => {
   })
 
   await t.test('it waits for a server that is away', async (t) => {
-    let reads = server.calls.read ?? 0
-    const last = reads + BLOCKS
-    const { promise: isBack, resolve } = Promise.withResolvers<void>()
-    Object.defineProperty(server.calls, 'read', {
-      get: () => reads,
-      set(count: number) {
-        reads = count
-        if (reads === last) void server.stop().then(() => setTimeout(() => resolve(server.start()), 1_000))
-      },
-    })
+    const isBack = awayAfterReads(server, BLOCKS)
     const { code, output } = await runCommand(folder, ['keys', 'rotate'], next)
     await isBack
     t.equal(code, 0, output)

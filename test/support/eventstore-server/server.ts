@@ -91,6 +91,21 @@ export async function startEventStoreServer(t: Test, options: ServerOptions = {}
   return server
 }
 
+/** Stops the server at so many reads from now, for a second. @returns resolves once it is back */
+export function awayAfterReads(server: EventStoreServer, count: number): Promise<void> {
+  let reads = server.calls.read ?? 0
+  const last = reads + count
+  const { promise, resolve } = Promise.withResolvers<void>()
+  Object.defineProperty(server.calls, 'read', {
+    get: () => reads,
+    set(value: number) {
+      reads = value
+      if (reads === last) void server.stop().then(() => setTimeout(() => resolve(server.start()), 1_000))
+    },
+  })
+  return promise
+}
+
 /** What the nodes of a cluster have in common, as one of them sees it. */
 export interface Membership {
   readonly log: Log
