@@ -10,7 +10,7 @@ import {
   StreamDeleted,
   WrongExpectedRevision,
 } from './port.ts'
-import { firstOf, orNone } from './read.ts'
+import { firstOf, isDeletion, orNone } from './read.ts'
 import { createRecentMap } from './recent-map.ts'
 
 /** For how many streams the newest hash is cached, at least. */
@@ -138,9 +138,9 @@ export function createChainMemory(eventStore: EventStore): ChainMemory {
  * WrongExpectedRevision
  */
 export async function checkExists(eventStore: EventStore, stream: string): Promise<void> {
-  const { $tb, ...others } = await eventStore.getStreamMetadata(stream)
-  if ($tb !== undefined && $tb >= Number.MAX_SAFE_INTEGER) throw new StreamDeleted(stream)
-  if ($tb === undefined && Object.keys(others).length === 0) {
+  const metadata = await eventStore.getStreamMetadata(stream)
+  if (isDeletion(metadata)) throw new StreamDeleted(stream)
+  if (Object.keys(metadata).length === 0) {
     throw new WrongExpectedRevision(stream, 'stream_exists', 'no_stream')
   }
 }

@@ -7,6 +7,7 @@ import {
   type RecordedEvent,
   StreamDeleted,
   type StreamFilter,
+  type StreamMetadata,
   StreamNotFound,
 } from './port.ts'
 
@@ -22,6 +23,9 @@ export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenera
 /** Whether a read failed because the stream is missing, or was tombstoned: by hand, since nothing here does that. */
 export const isOfNoStream = (error: unknown): boolean =>
   error instanceof StreamNotFound || error instanceof StreamDeleted
+
+/** Whether the metadata of a stream says that it was deleted. */
+export const isDeletion = ({ $tb = 0 }: StreamMetadata): boolean => $tb >= Number.MAX_SAFE_INTEGER
 
 /** Yields nothing for a stream that is missing, or was tombstoned. */
 export async function* orGone(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {

@@ -19,7 +19,7 @@ import {
   StreamDeleted,
   WrongExpectedRevision,
 } from '../eventstore/port.ts'
-import { firstOf, isOfNoStream, newestEvent, orGone, orNone } from '../eventstore/read.ts'
+import { isDeletion, isOfNoStream, newestEvent, orGone } from '../eventstore/read.ts'
 import {
   type DomainEvent,
   type EmailEvent,
@@ -74,14 +74,17 @@ export interface Account {
  * EventStoreUnavailable
  */
 export async function readAccount(eventStore: EventStore, customerId: number): Promise<Account> {
-  const addresses = new Set<string>()
   const stream = streamOf.customer(customerId)
-  const first = await firstOf(orGone(eventStore.readStream(stream, { maxCount: 1 })))
-  const isGone = first === undefined && (await wasDeleted(eventStore, stream))
+  const account = await scan(orGone(eventStore.readStream(stream)))
+  const isGone = account.revision < 0 && (await wasDeleted(eventStore, stream))
+  return { ...(isGone ? await scan(remainsOf(eventStore, stream)) : account), isGone }
+}
+
+async function scan(events: AsyncIterable<RecordedEvent>): Promise<Omit<Account, 'isGone'>> {
+  const addresses = new Set<string>()
   let revision = -1
   let isDeleted = false
   let emailKeys: readonly string[] = []
-  const events = isGone ? remainsOf(eventStore, stream) : orNone(eventStore.readStream(stream))
   for await (const event of events) {
     revision = event.revision
     if (event.type === 'CustomerDeleted') {
@@ -92,7 +95,7 @@ export async function readAccount(eventStore: EventStore, customerId: number): P
     const { email } = (event.data ?? {}) as { email?: unknown }
     if (typeof email === 'string' && !isErased(email)) addresses.add(email)
   }
-  return { revision, isGone, isDeleted, addresses: [...addresses], emailKeys }
+  return { revision, isDeleted, addresses: [...addresses], emailKeys }
 }
 
 /** Whether there is such a customer, or was. */
@@ -101,8 +104,7 @@ export const isKnown = ({ revision, isGone }: Account): boolean => revision >= 0
 /** Whether a stream without events was deleted. */
 async function wasDeleted(eventStore: EventStore, stream: string): Promise<boolean> {
   try {
-    const { $tb = 0 } = await eventStore.getStreamMetadata(stream)
-    return $tb >= Number.MAX_SAFE_INTEGER
+    return isDeletion(await eventStore.getStreamMetadata(stream))
   } catch (error) {
     if (error instanceof StreamDeleted) return true
     throw error
