@@ -373,6 +373,23 @@ t.test('nor by a node that was slow, and whose connection holds', async (t) => {
   t.equal(disconnects, 0)
 })
 
+t.test('nor by a node that goes on just before it is refused', async (t) => {
+  const server = await startEventStoreServer(t)
+  const store = openKurrentEventStore(`${server.url}&defaultDeadline=1000`)
+  t.teardown(() => store.close())
+  const stream = `just-${crypto.randomUUID()}`
+  const events = someEvents(3)
+  const append = (number: number) => store.append(stream, [events[number] as NewEvent], { expected: 'any' })
+  await untilDone('an append', () => append(0))
+  server.hang(true)
+  const refused = t.rejects(append(1), EventStoreUnavailable)
+  await delay(970)
+  server.hang(false)
+  await refused
+  await untilDone('an append', () => append(2))
+  t.same(datas(await all(store.readStream(stream))), [0, 2])
+})
+
 t.test('a node that hangs does not hold up who looks for the leader', async (t) => {
   const cluster = await startEventStoreCluster(t)
   await cluster.whole()
