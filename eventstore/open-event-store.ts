@@ -5,6 +5,7 @@ import { ConfigurationError } from '../runtime/errors.ts'
 import { keyFilesOf } from '../runtime/service-keys.ts'
 import { type CustomerKeys, createCustomerKeys } from './encryption/customer-keys.ts'
 import { encryptedLog } from './encryption/encrypted-log.ts'
+import { refuseKeysOfLostLog } from './encryption/key-store-identity.ts'
 import { loadMasterKeys } from './encryption/master-key.ts'
 import { chained } from './hash-chain.ts'
 import { isKurrentDbUrl, KURRENTDB_URLS } from './kurrentdb/connection/scheme.ts'
@@ -118,10 +119,27 @@ export async function openStoredLog(
   const stored = wrap(await openEventStore(configuration.EVENTSTORE_URL))
   try {
     await refuseLostLog(configuration, stored)
+    await refuseLostLogOfKeyStore(configuration, stored)
     return stored
   } catch (error) {
     await stored.close()
     throw error
+  }
+}
+
+/**
+ * `openLog` compares the log with the keys of customers. For who does not need them it is enough that an empty log is no
+ * lost one, also where its other keys are not in files. @throws ConfigurationError; EventStoreUnavailable
+ */
+async function refuseLostLogOfKeyStore(configuration: Configuration, stored: EventStore): Promise<void> {
+  const url = keyStoreUrl(configuration)
+  if (url === configuration.EVENTSTORE_URL || !(await isEmpty(stored))) return
+  if (url.startsWith('sqlite:') && !existsSync(url.slice('sqlite:'.length))) return
+  const keyStore = await openEventStore(url, {}, 'KEYS_URL')
+  try {
+    await refuseKeysOfLostLog(keyStore)
+  } finally {
+    await keyStore.close()
   }
 }
 

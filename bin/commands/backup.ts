@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { keyStoreUrl } from '../../eventstore/open-event-store.ts'
+import { keyStoreUrl, openStoredLog } from '../../eventstore/open-event-store.ts'
 import { backUpSqliteFile, draftOf, flush } from '../../eventstore/sqlite/backup.ts'
 import { type Configuration, isEmbedded } from '../../runtime/configuration.ts'
 import { BackupError, ConfigurationError, UsageError } from '../../runtime/errors.ts'
@@ -90,6 +90,8 @@ async function backUp(
   for (const path of [log, keyStore]) {
     if (path !== undefined && !existsSync(path)) throw new ConfigurationError(`There is no ${path} to back up.`)
   }
+  // A lost log would be copied as an empty one, and count as a good backup until it is needed.
+  if (log !== undefined) await (await openStoredLog(configuration)).close()
   makeEmptyFolder(folder)
   makeEmptyFolder(folders.keys)
   const keyFiles = isEmbedded(configuration) ? keyPaths(configuration).filter((path) => existsSync(path)) : []

@@ -221,7 +221,8 @@ function setBytes(block: Block, bytes: Uint8Array): Buffer {
   return block.bytes
 }
 
-async function* allBlocks(keyStore: EventStore): AsyncGenerator<StoredBlock> {
+/** See `Blocks.all`. */
+export async function* allBlocks(keyStore: EventStore): AsyncGenerator<StoredBlock> {
   const events: AsyncIterable<RecordedEvent> = keyStore.readAll({ filter: { streamPrefixes: [KEY_STREAMS] } })
   for await (const { type, stream, revision, data } of events) {
     if (type === 'CustomerKeysSet') yield { id: blockOfStream(stream), revision, data: data as unknown as BlockData }

@@ -174,7 +174,7 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
   /** Not needed if the keys are in the log itself: then a backup always has both. */
   const records = keyStore === log ? undefined : createRecords(log, keyStore)
   const checked = once(async () => {
-    await checkTogether(options, blocks)
+    await checkTogether(options)
     await checkAge(records)
   })
   /** Before the first key is created, log and key store have to name each other. */
@@ -260,7 +260,7 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
     status: () => statusOf(blocks),
 
     async giveUpMissing() {
-      await checkTogether(options, blocks)
+      await checkTogether(options)
       const given = await giveUp(blocks, records)
       checked.reset()
       return given

@@ -9,7 +9,7 @@ import type { KeyEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
 import { type EventStore, WrongExpectedRevision } from '../port.ts'
 import { newestEvent } from '../read.ts'
-import { type Blocks, encoded } from './blocks.ts'
+import { allBlocks, encoded } from './blocks.ts'
 import type { MasterKeys } from './master-key.ts'
 
 const IDENTITY = STREAM_NAMES.keyStore
@@ -28,7 +28,7 @@ export interface KeyStorePair {
  * Checks that log, key store and master key belong together.
  * @throws ConfigurationError if they do not; EventStoreUnavailable
  */
-export async function checkTogether({ log, keyStore, masterKeys }: KeyStorePair, blocks: Blocks): Promise<void> {
+export async function checkTogether({ log, keyStore, masterKeys }: KeyStorePair): Promise<void> {
   const identity = await newestEvent<KeyEvent>(keyStore, IDENTITY)
   const choice = await newestEvent<KeyEvent>(log, CHOICE)
   if (keyStore !== log) {
@@ -44,15 +44,18 @@ export async function checkTogether({ log, keyStore, masterKeys }: KeyStorePair,
     throw new ConfigurationError('KEYS_URL: the key store is empty, but this log has one with its keys already.')
   }
   // The log names its key store before the first key is created.
-  if (choice === undefined && keyStore !== log) {
-    for await (const _ of blocks.all()) {
-      throw new ConfigurationError(
-        'KEYS_URL: the key store has the keys of a log, but this log is new: the log was lost, or is another one. Restore it, or begin a new one on purpose with a new key store.',
-      )
-    }
-  }
+  if (choice === undefined && keyStore !== log) await refuseKeysOfLostLog(keyStore)
   checkIdentity(identity, masterKeys)
   checkChoice(identity, choice)
+}
+
+/** @throws ConfigurationError if a store that no log names has keys; EventStoreUnavailable */
+export async function refuseKeysOfLostLog(keyStore: EventStore): Promise<void> {
+  for await (const _ of allBlocks(keyStore)) {
+    throw new ConfigurationError(
+      'KEYS_URL: the key store has the keys of a log, but this log is new: the log was lost, or is another one. Restore it, or begin a new one on purpose with a new key store.',
+    )
+  }
 }
 
 function checkIdentity(identity: KeyEvent, masterKeys: MasterKeys): asserts identity is MasterKeySet {

@@ -1,5 +1,5 @@
 /** Keys: who makes them, and what a wrong, missing or left-over one leads to. */
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { checkAuditKey } from '../../audit/proof/signing-key.ts'
@@ -187,6 +187,31 @@ t.test('the keys of customers beside another log', async (t) => {
     name: 'ConfigurationError',
     message: /^KEYS_URL: the key store has the keys of a log, but this log is new/,
   })
+  // Keys in the environment leave no files that tell.
+  const lost = join(folder, 'lost')
+  await mkdir(lost)
+  for (const file of ['', '-wal'])
+    await copyFile(join(folder, `events-keys.db${file}`), join(lost, `events-keys.db${file}`))
+  await writeFile(join(lost, 'events.db'), '')
+  for (const [command, args] of [
+    ['audit', ['verify']],
+    ['audit', ['checkpoint']],
+    ['audit', ['prove', '1:0']],
+    ['audit', ['key']],
+    ['token', ['list']],
+    ['token', ['--scope', 'customers:read', '--subject', 'crm']],
+    ['backup', ['copy']],
+  ] as [string, string[]][]) {
+    const refused = await run(command, lost, KEYS, args)
+    assertRefused(
+      t,
+      refused,
+      /^error: KEYS_URL: the key store has the keys of a log, but/,
+      `${command} ${args.join(' ')}`,
+    )
+  }
+  t.notOk((await readdir(lost)).includes('copy'), 'a lost log is not backed up')
+
   const [log, keyStore, other] = ['events.db', 'events-keys.db', 'new.db'].map((name) => `sqlite:${join(folder, name)}`)
   const open = (EVENTSTORE_URL = '', KEYS_URL = '') => openLog(loadConfiguration({ ...env, EVENTSTORE_URL, KEYS_URL }))
   await t.rejects(open(keyStore, log), { message: 'EVENTSTORE_URL: this is a key store, and no log.' }, 'swapped')
