@@ -38,7 +38,9 @@ export function createShowList(): ShowList {
   return (items, context) => {
     if (items.length <= FEW) return items
     if (context.service === null) {
-      context.listed = (context.listed ?? 0) + charactersOf(items)
+      // Beyond the limit lists are not counted any more: a thousand of them would take seconds.
+      const listed = context.listed ?? 0
+      context.listed = listed > MOST_CHARACTERS ? listed : listed + charactersOf(items)
       if (context.listed > MOST_CHARACTERS) throw refusal('ANSWER_TOO_LARGE', { most: MOST_CHARACTERS })
     }
     if (!isTaken) {

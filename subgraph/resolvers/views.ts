@@ -82,6 +82,8 @@ export type Views = ReturnType<typeof createViews>
 export function createViews({ account, customAttributes }: Store) {
   const confirmationStatus = account.confirmationRequired ? 'ACCOUNT_CONFIRMED' : 'ACCOUNT_CONFIRMATION_NOT_REQUIRED'
 
+  let last: { readonly document: CustomerDocument; readonly addresses: ReturnType<typeof toAddress>[] } | undefined
+
   function toCustomer(document: CustomerDocument) {
     return {
       id: document.id,
@@ -105,9 +107,17 @@ export function createViews({ account, customAttributes }: Store) {
       allow_remote_shopping_assistance: document.allowRemoteShoppingAssistance,
       reward_update_notification: document.rewardUpdateNotification,
       reward_warning_notification: document.rewardWarningNotification,
-      addresses: document.addresses.map((address) => toAddress(document, address)),
+      addresses: toAddresses(document),
       custom_attributes: toAttributes(customAttributes.customer, document.customAttributes),
     }
+  }
+
+  /** Made once for aliases and representations that ask for one customer again and again. */
+  function toAddresses(document: CustomerDocument) {
+    if (last?.document !== document) {
+      last = { document, addresses: document.addresses.map((address) => toAddress(document, address)) }
+    }
+    return last.addresses
   }
 
   function toAddress(customer: CustomerDocument, address: CustomerAddress) {

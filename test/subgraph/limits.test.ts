@@ -16,8 +16,11 @@ import {
 } from 'graphql'
 import t from 'tap'
 import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../../projections/customer.ts'
+import { store } from '../../schema/store.ts'
 import { createCustomerStates } from '../../subgraph/customers/customer-states.ts'
 import { parseDate } from '../../subgraph/domain/date.ts'
+import { createShowList } from '../../subgraph/resolvers/large-lists.ts'
+import { createViews } from '../../subgraph/resolvers/views.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
 import { CREATE_ADDRESS, injector, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
@@ -228,6 +231,32 @@ t.test('an answer with many large lists lets others pass, and has a limit', asyn
     t.equal(await large, undefined)
     t.ok(others > 5, `${others} others are answered meanwhile (${round})`)
   }
+})
+
+t.test('a customer with many addresses, asked for many times in one request', async (t) => {
+  let looks = 0
+  const address = () => ({
+    get city() {
+      looks++
+      return 'x'.repeat(25_000)
+    },
+  })
+  const showList = createShowList()
+  const context = { service: null, isGone: () => false, listed: undefined }
+  const shown = () => showList(Array.from({ length: 100 }, address), context)
+  for (let n = 0; n < 3; n++) await shown()
+  t.throws(shown, { code: 'ANSWER_TOO_LARGE' })
+  const before = looks
+  t.throws(shown, { code: 'ANSWER_TOO_LARGE' })
+  t.equal(looks, before, 'beyond the limit nothing is counted any more')
+
+  const { toCustomer } = createViews(store())
+  const addresses = Array.from({ length: 500 }, (_, id) => ({ id, customAttributes: {} }) as unknown as CustomerAddress)
+  const document = { ...absentCustomer(1), addresses } as CustomerDocument
+  const [first, second] = [toCustomer(document).addresses, toCustomer(document).addresses]
+  t.equal(first, second, 'they are made once')
+  const later = { ...document, addresses: addresses.slice(1) }
+  t.equal(toCustomer(later).addresses.length, 499, 'of this document')
 })
 
 t.test('documents that are all new do not fill the memory', async (t) => {
