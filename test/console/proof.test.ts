@@ -160,7 +160,10 @@ t.test("nothing is verified with a key that is not the log's", async (t) => {
   const console = await start(t, { CONSOLE_AUDIT_KEY: pem })
   await acceptKeys(console.options.eventStore, { auditSigningKey: KEYS.AUDIT_SIGNING_KEY })
   const auditor = await console.signIn('auditor')
-  t.match((await auditor.get('/proof')).body, /not of this key/)
+  const page = (await auditor.get('/proof')).body
+  t.match(page, /not of this key/)
+  t.match(page, /The console’s key is not the one of this log/)
+  t.notMatch(page, /BEGIN PUBLIC KEY/, 'nor is it given to those who check proofs')
   t.match(await auditor.post('/proof/verify'), { status: 409, body: /is not the one of this log/ })
   t.equal(await lastVerification(console.options.stored), undefined)
   await writeFile(pem, 'no key')

@@ -8,7 +8,7 @@ import { type Html, html, lines } from '../../html.ts'
 import { unhurried } from '../../jobs.ts'
 import { action, type ConsoleApp, page, type View } from '../../routes.ts'
 import { logPicture } from './log-picture.ts'
-import { type ProofKeys, trustedKey } from './proof-keys.ts'
+import { otherKeyOfLog, type ProofKeys, trustedKey } from './proof-keys.ts'
 import { PROOF_ROLES } from './roles.ts'
 
 export function registerCheckpoints(app: ConsoleApp, keys: ProofKeys): void {
@@ -33,14 +33,15 @@ export function registerCheckpoints(app: ConsoleApp, keys: ProofKeys): void {
 export async function checkpointSection({ options, formToken }: View, keys: ProofKeys): Promise<Html> {
   const key = keys.trusted
   const coverage = await coverageOf(options.stored, key ? [key] : [])
-  const maySign = keys.signing !== undefined
+  const other = key && (await otherKeyOfLog(key, options.stored))
+  const maySign = keys.signing !== undefined && other === undefined
   return html`<section id="checkpoints" aria-labelledby="checkpoints-title"><h2 id="checkpoints-title">What checkpoints cover</h2>
 <p>A checkpoint is a signature over all events up to a moment. Whoever changes, removes or moves one of them later can't do so unnoticed, not even with full access to the store.</p>
 ${coverage.newest || coverage.uncovered ? html`<div class="panel">${logPicture(coverage)}${sentence(coverage, options.configuration.CHECKPOINT_MINUTES)}</div>` : empty('The log has no events yet that a checkpoint covers.', 'Checkpoints begin with the first customer.')}
 ${maySign && html`<form method="post" action="/proof/checkpoint">${formToken}<button>Sign a checkpoint now</button></form>`}
 ${coverage.checkpoints.length > 0 && html`<details><summary>The newest checkpoints</summary>${list(coverage)}</details>`}
 <p class="soft">Streams from which the service removes events by design (credentials, sign-in counters, records of access) are in no checkpoint.</p>
-${key && publicKeyBox(key)}
+${key && (other === undefined ? publicKeyBox(key) : html`<p class="notice failed">The console’s key is not the one of this log, so nothing here can be checked or signed with it. The log’s key is ${other}, the console’s is ${key.id}.</p>`)}
 ${commandBox('customers audit checkpoint')}</section>`
 }
 

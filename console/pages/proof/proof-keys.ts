@@ -33,10 +33,16 @@ export async function trustedKey({ trusted }: ProofKeys, stored: EventStore): Pr
       'The console has no key to check checkpoints with: set CONSOLE_AUDIT_KEY or AUDIT_SIGNING_KEY for its process.',
     )
   }
-  const own = await recordedFingerprint(stored, 'audit-signing')
-  if (own === undefined || own === trusted.id) return trusted
+  const own = await otherKeyOfLog(trusted, stored)
+  if (own === undefined) return trusted
   throw new Refused(
     409,
     `The console's key is not the one of this log, and nothing was done. The log's key is ${own}, the console's is ${trusted.id}.`,
   )
+}
+
+/** @returns the fingerprint of the log's key, if it is not this one @throws EventStoreUnavailable */
+export async function otherKeyOfLog({ id }: PublicKey, stored: EventStore): Promise<string | undefined> {
+  const own = await recordedFingerprint(stored, 'audit-signing')
+  return own === id ? undefined : own
 }
