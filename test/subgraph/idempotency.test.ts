@@ -174,6 +174,39 @@ t.test('revokeCustomerToken, though its own token is revoked; nothing else with 
   t.match((await send(rename, { token, headers: key('r') })).errors, unauthorized, 'a revoked token gets no old answer')
 })
 
+t.test('revokeCustomerToken with a key of an earlier revocation ends the token that asks for it', async (t) => {
+  const { token, email } = await signUp(send)
+  const revoke = (asking: string) =>
+    send('mutation { revokeCustomerToken { result } }', { token: asking, headers: key('r') })
+  t.same((await revoke(token)).data, { revokeCustomerToken: { result: true } })
+  const next = await signIn(send, email)
+  t.same((await revoke(next)).data, { revokeCustomerToken: { result: true } })
+  t.match((await send('{ customer { id } }', { token: next })).errors, [{ message: 'User token has been revoked' }])
+})
+
+t.test('a change of address, repeated after another one, takes nothing from the customer', async (t) => {
+  const { token, email } = await signUp(send)
+  const [second, third] = [freshEmail(), freshEmail()]
+  const moveTo = (address: string) =>
+    send(`mutation { updateCustomerEmail(email: "${address}", password: "${PASSWORD}") { customer { email } } }`, {
+      token,
+      headers: key('m'),
+    })
+  t.match((await moveTo(second)).data, { updateCustomerEmail: { customer: { email: second } } })
+  t.match((await moveTo(third)).data, { updateCustomerEmail: { customer: { email: third } } })
+  t.match((await moveTo(second)).data, { updateCustomerEmail: { customer: { email: third } } })
+  t.ok(await signIn(send, third), 'the address is still theirs')
+  t.match(
+    (
+      await send(
+        `mutation { createCustomer(input: { firstname: "Bea", lastname: "Lee", email: "${third}", password: "${PASSWORD}" }) { customer { id } } }`,
+      )
+    ).errors,
+    [{ message: /^A customer with the same email/ }],
+  )
+  t.notOk((await moveTo(email)).errors, 'a former address can be taken again')
+})
+
 t.test('attempts of one request that are under way at once, at two instances, are one', async (t) => {
   // Its caches and its blocks of ids are its own.
   const other = await startSubgraph(t, { folder, projection: false })
