@@ -111,8 +111,13 @@ export function createEmailClaims(
     },
 
     async claimedBy(email, command) {
-      for (const last of await newestOfAll(email)) {
-        if (last?.type === 'EmailClaimed' && isCause(command, last.metadata.$causationId)) return last.data.customerId
+      for (const key of emailKeysAsTyped(hashKey, email)) {
+        // Not the newest event alone: the customer may have left the address since.
+        const newest = await readNewest<EmailEvent>(eventStore, streamOf.email(key), 2 * MOST_CLAIMS)
+        const own = newest.findLast(
+          ({ type, metadata }) => type === 'EmailClaimed' && isCause(command, metadata.$causationId),
+        )
+        if (own) return own.data.customerId
       }
       return undefined
     },

@@ -75,6 +75,13 @@ t.test('createCustomer again shows what was registered, and nothing that the acc
   const input = { ...TEXAN, default_billing: true }
   t.equal((await send(CREATE_ADDRESS, { token, variables: { input } })).errors, undefined)
   t.same(await send(query, request), first)
+  const moved = `mutation { updateCustomerEmail(email: "${freshEmail()}", password: "N3w-password") { customer { id } } }`
+  t.equal((await send(moved, { token })).errors, undefined)
+  t.same(await send(query, request), first, 'and no second account at the address that the customer has left')
+  t.equal((await send('mutation { deleteCustomer }', { token })).errors, undefined)
+  const anew = await send(query, request)
+  t.not(anew.data.createCustomer.customer.id, first.data.createCustomer.customer.id, 'but anew after a deletion')
+  t.same(await send(query, request), anew)
   const staffs = query.replace('taxvat', 'admin_assistance_actions { total_count }')
   t.match((await send(staffs, request)).errors, [{ extensions: { category: 'graphql-authorization' } }])
 })
