@@ -188,6 +188,14 @@ t.test('regions are found by code or name', async (t) => {
     { region: { region_code: 'BAY' } },
     'also where none is required',
   )
+  for (const [country_id, region, region_id] of [
+    ['CA', 'Québec', 76],
+    ['CA', 'QUE\u0301BEC', 76],
+    ['BR', 'sao paulo', 508],
+    ['FR', 'Val-d’Oise', 277],
+  ] as const) {
+    t.match(await create({ country_id, postcode: '1', region: { region } }), { region: { region_id } }, region)
+  }
 
   const { id } = (await create({})) as { id: number }
   const update = async (input: object) => outcome(await send(UPDATE, { token, variables: { id, input } }))
