@@ -124,6 +124,22 @@ t.test('subscribeEmailToNewsletter does not tell who is a customer', async (t) =
   t.same(await answers(freshEmail()), expected)
 })
 
+t.test(
+  'subscribeEmailToNewsletter of a guest, repeated, does not subscribe the customer who has unsubscribed',
+  async (t) => {
+    const email = freshEmail()
+    const subscribe = () =>
+      send(`mutation { subscribeEmailToNewsletter(email: "${email}") { status } }`, { headers: key('g') })
+    const first = await subscribe()
+    t.same(first.data, { subscribeEmailToNewsletter: { status: 'SUBSCRIBED' } })
+    const { token } = await signUp(send, email)
+    const leave = 'mutation { updateCustomerV2(input: { is_subscribed: false }) { customer { is_subscribed } } }'
+    t.same((await send(leave, { token })).data.updateCustomerV2.customer, { is_subscribed: false })
+    t.same(await subscribe(), first)
+    t.same((await send('{ customer { is_subscribed } }', { token })).data.customer, { is_subscribed: false })
+  },
+)
+
 t.test('createCustomerAddress, updateCustomer, changeCustomerPassword', async (t) => {
   const { token, id, email } = await signUp(send)
   const length = async () => {
