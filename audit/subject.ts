@@ -1,6 +1,6 @@
 /** `npm run audit -- subject`: all data about one person (GDPR art. 15 and 20). */
 import { comparePositions, type EventStore, type RecordedEvent } from '../eventstore/port.ts'
-import { orNone } from '../eventstore/read.ts'
+import { orGone, orNone } from '../eventstore/read.ts'
 import { readAccount, streamsOfAccount, streamsOfAddress } from '../projections/erasure.ts'
 import { foldCustomer } from '../projections/fold.ts'
 import { allEmailKeysOf } from '../schema/email-key.ts'
@@ -103,7 +103,7 @@ const addressStreams = (emailKeys: readonly string[]) =>
 async function eventsOf(eventStore: EventStore, streams: readonly string[], isShown: IsShown): Promise<EventRecord[]> {
   const events: EventRecord[] = []
   for (const stream of streams) {
-    for await (const event of orNone(eventStore.readStream(stream)))
+    for await (const event of orGone(eventStore.readStream(stream)))
       if (isShown(event)) events.push(recordOf(event, 'revealed'))
   }
   return events.sort((a, b) => Number(a.position) - Number(b.position))

@@ -449,6 +449,17 @@ t.test('records of access whose time is over are shown nowhere', async (t) => {
   t.notMatch((await strict('export')).output, /AccessRecorded/)
 })
 
+for (const [name, begin] of Object.entries(stores)) {
+  t.test(`a customer whose stream was tombstoned by hand, on ${name}: the rest is shown`, async (t) => {
+    const { eventStore, audit } = await startAudit(t, await begin(t))
+    await eventStore.tombstoneStream('customer-7', { expected: 'any' })
+    t.match(await audit('history', '7'), { code: 0, output: /AccessRecorded/ })
+    for (const search of [['find', '7'], ['export', '7'], ['find'], ['export']])
+      t.match(await audit(...search), { code: 0, output: /AccessRecorded/ }, search.join(' '))
+    await t.rejects(audit('state', '7', '--at', '4'), { message: 'Customer 7 was not there yet at that time.' })
+  })
+}
+
 t.test('by the command line', async (t) => {
   const folder = await temporaryFolder(t)
   const { EVENTSTORE_URL = '' } = environment(folder)
