@@ -291,6 +291,9 @@ for (const [name, start] of Object.entries(stores)) {
       await t.rejects(audit('export', '--output', join(path, 'x')), {
         message: /^--output: .* can't be written \(ENOTDIR\)\.$/,
       })
+      await t.rejects(audit('export', '--output', `${path}${'x'.repeat(300)}`), {
+        message: /^--output: .* can't be written \(ENAMETOOLONG\)\.$/,
+      })
       const database = `${path}.db`
       await writeFile(database, 'SQLite format 3\0 and the log of the service')
       await t.rejects(audit('export', '--output', database), { message: /is a database: name another file\.$/ })
