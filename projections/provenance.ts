@@ -34,13 +34,29 @@ export async function provenanceOf(
     ? isSamePlace(checkpoint, newest) || (await holdsEvent(eventStore, checkpoint))
     : await hasPosition(eventStore, checkpoint)
   if (!isThere) return 'other log'
-  const filter = { streamPrefixes: [CUSTOMER_STREAMS] }
-  for await (const first of eventStore.readAll({ filter, maxCount: 1 })) {
-    if (checkpoint.origin.split('/')[0] !== first.id) return 'other log'
-    return isNamed && checkpoint.origin === originOf(first) ? 'same' : 'other release'
-  }
-  return 'other log'
+  const first = await firstEvent(eventStore)
+  if (first === undefined || !beganWith(checkpoint, first)) return 'other log'
+  return isNamed && checkpoint.origin === originOf(first) ? 'same' : 'other release'
 }
+
+/**
+ * Whether a generation was filled from a log that began with another customer event. Unlike {@link provenanceOf} it does
+ * not ask what has become of the log since, so a restored one is no other.
+ * @throws EventStoreUnavailable
+ */
+export async function isOfOtherLog(eventStore: EventStore, checkpoint: Checkpoint | null): Promise<boolean> {
+  if (checkpoint === null) return false
+  const first = await firstEvent(eventStore)
+  return first === undefined || !beganWith(checkpoint, first)
+}
+
+async function firstEvent(eventStore: EventStore): Promise<RecordedEvent | undefined> {
+  const filter = { streamPrefixes: [CUSTOMER_STREAMS] }
+  for await (const first of eventStore.readAll({ filter, maxCount: 1 })) return first
+  return undefined
+}
+
+const beganWith = ({ origin }: Checkpoint, first: RecordedEvent): boolean => origin.split('/')[0] === first.id
 
 /** With its position: a damaged one would be resumed from. */
 const isSamePlace = (a: EventPlace, b: EventPlace | null): boolean =>

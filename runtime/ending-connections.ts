@@ -1,9 +1,14 @@
-/** Has a server close although clients are connected that send nothing, or only a part of a request. */
+/** Has a server close although clients send nothing, or only a part of a request, or do not take their answers. */
 import type { Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** How long such a client still has once the server takes no more connections, in milliseconds. */
+/** How long a client that sends nothing still has once the server takes no more connections, in milliseconds. */
 const SEND_MS = 1_000
+/** How long one has for the rest of its answer, in milliseconds: a process that is to end has ten seconds for everything. */
+const TAKE_MS = 5_000
+
+/** While a request is being answered, Node has the response on its socket. */
+type Client = Socket & { readonly _httpMessage?: ServerResponse | null }
 
 /**
  * Node waits for a whole request of each connection. How long a client may take for it is not checked any more while a
@@ -11,19 +16,34 @@ const SEND_MS = 1_000
  * @returns call it when the server is about to close
  */
 export function endingConnections(server: Server): () => void {
-  const sockets = new Set<Socket>()
-  server.on('connection', (socket: Socket) => {
+  const sockets = new Set<Client>()
+  server.on('connection', (socket: Client) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
   })
+  sparingAnswers(server, sockets)
   return () => {
+    const begun = performance.now()
     const looking = setInterval(() => {
-      for (const socket of sockets) if (!isAnswered(socket)) socket.destroy()
+      const isLate = performance.now() - begun > TAKE_MS
+      for (const socket of sockets) {
+        if (!isAnswered(socket) || (isLate && socket.writableLength > 0)) socket.destroy()
+      }
     }, SEND_MS).unref()
     server.once('close', () => clearInterval(looking))
   }
 }
 
-/** Whether a request has arrived and is being answered: only then Node has its response on the socket. */
-const isAnswered = ({ _httpMessage: response }: Socket & { readonly _httpMessage?: ServerResponse | null }): boolean =>
-  response?.req.complete === true
+/** A server that closes also closes what Node calls idle: an answer that is made, though its client has only a part of it. */
+function sparingAnswers(server: Server, sockets: ReadonlySet<Client>): void {
+  const closeIdle = server.closeIdleConnections
+  server.closeIdleConnections = () => {
+    const unsent = [...sockets].flatMap(({ _httpMessage: answer }) => (answer?.finished ? answer : []))
+    for (const answer of unsent) answer.finished = false
+    closeIdle.call(server)
+    for (const answer of unsent) answer.finished = true
+  }
+}
+
+/** Whether a request has arrived whole and is being answered. */
+const isAnswered = ({ _httpMessage: response }: Client): boolean => response?.req.complete === true

@@ -164,7 +164,7 @@ export const signInEventSchemas = {
    * locked, whatever the password, which counts for the throttle and not for the next lock.
    */
   WrongPasswordGiven: z.strictObject({ reason: z.enum(['sign-in', 'change', 'locked']) }),
-  /** A reset of the password: wrong ones before it no longer count towards a lock. */
+  /** A reset of the password: wrong ones before it no longer count towards a lock, nor for the throttle. */
   FailuresForgiven: z.strictObject({}),
 } as const
 

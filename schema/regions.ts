@@ -8,12 +8,19 @@ export interface Region {
 }
 
 const fold = (text: string) => text.normalize('NFC').trim().toLowerCase()
+/** Without accents, and with the apostrophe of the list. */
+const foldPlain = (text: string) =>
+  fold(text)
+    .normalize('NFD')
+    .replace(/\p{M}/gu, '')
+    .replace(/[’ʼ`´]/g, "'")
 
 /** A region with its name and code as they are compared. */
 interface Folded {
   readonly region: Region
   readonly name: string
   readonly code: string
+  readonly plainName: string
 }
 
 const byCountry = new Map<string, Map<number, Region>>()
@@ -40,16 +47,25 @@ export function regionsOf(countryId: string): readonly Region[] {
 }
 
 /**
- * The regions of a country that a text names: by name, otherwise by code, ignoring case and surrounding blanks. There
- * can be several, because some codes are shared (`AE` in the US), or none.
+ * The regions of a country that a text names: by name, otherwise by code, otherwise by name without accents (`Québec`,
+ * `Sao Paulo`), ignoring case and surrounding blanks. There can be several, because some codes are shared (`AE` in the
+ * US), or none.
  */
 export function regionsNamed(countryId: string, text: string): readonly Region[] {
   const wanted = fold(text)
   let folded = foldedByCountry.get(countryId)
   if (folded === undefined) {
-    folded = regionsOf(countryId).map((region) => ({ region, name: fold(region.name), code: fold(region.code) }))
+    folded = regionsOf(countryId).map((region) => ({
+      region,
+      name: fold(region.name),
+      code: fold(region.code),
+      plainName: foldPlain(region.name),
+    }))
     foldedByCountry.set(countryId, folded)
   }
   const named = folded.filter(({ name }) => name === wanted)
-  return (named.length > 0 ? named : folded.filter(({ code }) => code === wanted)).map(({ region }) => region)
+  const found = named.length > 0 ? named : folded.filter(({ code }) => code === wanted)
+  const plain = found.length > 0 ? '' : foldPlain(text)
+  const all = plain === '' ? found : folded.filter(({ plainName }) => plainName === plain)
+  return all.map(({ region }) => region)
 }

@@ -1,7 +1,7 @@
 /** The command line as a whole: help, versions, wrong usage, exit codes, and the documentation that is made of it. */
 import { spawn, spawnSync } from 'node:child_process'
 import { closeSync, existsSync, openSync } from 'node:fs'
-import { cp, mkdir, readdir, readFile, symlink } from 'node:fs/promises'
+import { chmod, cp, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { CliCommand } from '../bin/command-line/cli-command.ts'
@@ -195,6 +195,18 @@ t.test('a disk that is full keeps nothing of a secret', { skip: process.platform
   t.equal(code, 1)
   t.match(stderr, /^error: secrets\/token-signing-key\.pem can't be written: EFBIG: [^\n]*\n$/)
   t.same(await readdir(join(folder, 'secrets')), [], 'the next time would keep it as one that is there already')
+})
+
+t.test('`secrets` says in a line that it may not write its folder', async (t) => {
+  const folder = await temporaryFolder(t)
+  await writeFile(join(folder, 'secrets'), '')
+  const run = () => spawnSync(process.execPath, [program, 'secrets'], { cwd: folder, encoding: 'utf8' })
+  t.match(run(), { status: 1, stderr: /^error: secrets can't be written: EEXIST: [^\n]*\n$/ })
+  if (process.getuid?.() === 0) return t.comment('root may enter every folder')
+  await rm(join(folder, 'secrets'))
+  await mkdir(join(folder, 'secrets'), { mode: 0o000 })
+  t.match(run(), { status: 1, stderr: /^error: secrets\/token-signing-key\.pem can't be written: EACCES: [^\n]*\n$/ })
+  await chmod(join(folder, 'secrets'), 0o700)
 })
 
 t.test('a Node that is too old says which one is needed', async (t) => {

@@ -8,6 +8,7 @@ import { uuidOf } from '../../eventstore/derived-uuid.ts'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 import { newestEvent } from '../../eventstore/read.ts'
 import { eraseAddress } from '../../projections/erasure.ts'
+import { isOfOtherLog } from '../../projections/provenance.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import type { EmailEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
@@ -61,7 +62,10 @@ export interface Executed {
 export async function executeRequest(number: number, options: ExecutionOptions): Promise<Executed> {
   const { eventStore, officer, said, onResume } = options
   const before = await findRequest(eventStore, number)
-  if (before.kind === 'erasure') await checkAddress(eventStore, before.subject)
+  if (before.kind === 'erasure') {
+    await checkAddress(eventStore, before.subject)
+    await checkReadModel(options)
+  }
   if (!isByMachine(before)) {
     return {
       request: await changeRequestBy(eventStore, number, [{ type: 'begin' }, { type: 'finish' }], officer, said),
@@ -85,6 +89,7 @@ export async function eraseAtOnce(
   const { eventStore, officer, onResume } = options
   await checkNamesNobody(eventStore, subject, reason)
   await checkAddress(eventStore, subject)
+  await checkReadModel(options)
   const all = { ...options, isShown: () => true, handOut: async () => {} }
   const begunBefore = await findInterrupted(eventStore, subject)
   if (begunBefore) {
@@ -181,4 +186,12 @@ async function checkAddress(eventStore: EventStore, subject: Subject): Promise<v
       `Customer ${claim.data.customerId} has this address by now: enter a request for the customer.`,
     )
   }
+}
+
+/** @throws AuditError for the read model of another log: its customers with the same numbers are other people */
+async function checkReadModel({ eventStore, readModel }: Pick<ExecutionOptions, 'eventStore' | 'readModel'>) {
+  if (readModel === undefined || !(await isOfOtherLog(eventStore, await readModel.getCheckpoint()))) return
+  throw new AuditError(
+    'The read model has the documents of another log: check READMODEL_URL. If it is the right one, start the projection first, which fills it anew.',
+  )
 }

@@ -19,19 +19,22 @@ const FOLDER = 'secrets'
 
 export function secrets(): void {
   // Only the owner can enter the folder. The files in it are world-readable, because a container runs as another user.
-  mkdirSync(FOLDER, { recursive: true, mode: 0o700 })
+  try {
+    mkdirSync(FOLDER, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    endUnwritten(FOLDER, error as Error)
+  }
   for (const [name, make] of Object.entries(SECRETS)) {
     const path = join(FOLDER, name)
     try {
       writeFileSync(path, make(), { mode: 0o644, flag: 'wx', flush: true })
       console.log(`${path} made`)
     } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException
-      if (code !== 'EEXIST') {
+      const failure = error as NodeJS.ErrnoException
+      if (failure.code !== 'EEXIST') {
         // What a full disk has of a key would be kept as one the next time.
-        rmSync(path, { force: true })
-        console.error(`error: ${path} can't be written: ${message}`)
-        process.exit(1)
+        if (failure.syscall !== 'open') rmSync(path, { force: true })
+        endUnwritten(path, failure)
       }
       console.log(`${path} is there already: left as it is`)
     }
@@ -39,4 +42,9 @@ export function secrets(): void {
   console.log(
     'Keep them: without the token key all customers are signed out, without the e-mail key no address is found again, without the master key nobody reads personal data again.',
   )
+}
+
+function endUnwritten(path: string, { message }: Error): never {
+  console.error(`error: ${path} can't be written: ${message}`)
+  process.exit(1)
 }

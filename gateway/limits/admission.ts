@@ -38,6 +38,8 @@ export interface Admission {
    * @throws RequestError OVERLOADED; Cancelled
    */
   readonly enter: (client: string, cost: number, cancellation: Cancellation) => Promise<void> | undefined
+  /** Whether one waits for all clients together, and not for its own client alone. */
+  readonly isFull: () => boolean
   /** An operation waits for its own client alone: what it costs is free for other clients. */
   readonly yieldToOthers: (cost: number) => void
   /** Must be called once an admitted operation has ended. @param hasYielded whether `yieldToOthers` was called for it */
@@ -141,6 +143,8 @@ export function createAdmission(options: AdmissionOptions): Admission {
   }
 
   let isFull = false
+  // Whoever had waited for room may have left: then nobody does, and the next one is looked at anew.
+  const isAwaited = () => isFull && !operations.isEmpty
 
   const decide = (client: string, more: number): Decision => {
     const own = costs.get(client) ?? 0
@@ -177,14 +181,14 @@ export function createAdmission(options: AdmissionOptions): Admission {
 
     enter(client, more, cancellation) {
       if (more <= cheap) return undefined
-      // Whoever had waited for room may have left: then nobody does, and this one is looked at anew.
-      const isAwaited = isFull && !operations.isEmpty
-      if (isAwaited || operations.has(client) || decide(client, more) !== 'goes') {
+      if (isAwaited() || operations.has(client) || decide(client, more) !== 'goes') {
         return operations.wait(client, more, cancellation)
       }
       reserve(client, more)
       return undefined
     },
+
+    isFull: isAwaited,
 
     yieldToOthers: free,
 

@@ -20,7 +20,7 @@ const BODIES_AT_ONCE = {
   maxWaitMs: 10_000,
 } as const
 
-/** While another body waits, one that is being read has this long, in milliseconds, to begin to arrive ... */
+/** While another body waits for it, one that is being read has this long, in milliseconds, to begin to arrive ... */
 const GRACE_MS = 1_000
 /** ... and then arrives at this rate at least, in bytes a millisecond; otherwise its connection is closed. */
 const SLOWEST = 64
@@ -46,7 +46,7 @@ export function createBodyAdmission(
   // Not in a WeakSet, where a young request would survive with its body until a full collection.
   app.decorateRequest('isCounted', false)
   const bodies = createAdmission({ ...DEFAULT_ADMISSION, ...BODIES_AT_ONCE })
-  const arriving = createArrivals()
+  const arriving = createArrivals(bodies.isFull)
 
   async function admit(request: FastifyRequest, reply: FastifyReply, bytes: number): Promise<void> {
     request.isCounted = true
@@ -57,8 +57,8 @@ export function createBodyAdmission(
     await limits?.count('default', request, reply)
     const client = clientKey(request.ip)
     const entering = bodies.enter(client, bytes, cancellation)
-    if (entering) await arriving.hurried(entering)
-    const forget = arriving.began(request.raw, before)
+    if (entering) await arriving.hurried(client, entering)
+    const forget = arriving.began(client, request.raw, before)
     cancellation.onCancel({
       abort() {
         forget()
@@ -87,14 +87,26 @@ export function createBodyAdmission(
   }
 }
 
-/** The bodies that are being read: who announces one and does not send it would keep its place from the others. */
-function createArrivals() {
-  const arriving = new Set<{ readonly raw: IncomingMessage; readonly before: number; readonly since: number }>()
-  let waiting = 0
+interface Arriving {
+  readonly client: string
+  readonly raw: IncomingMessage
+  readonly before: number
+  readonly since: number
+}
+
+/**
+ * The bodies that are being read: who announces one and does not send it would keep its place from the others.
+ * @param isFull whether one waits for all clients together
+ */
+function createArrivals(isFull: () => boolean) {
+  const arriving = new Set<Arriving>()
+  /** The clients of those that wait. */
+  const waiting: string[] = []
   let looking: NodeJS.Timeout | undefined
 
   function look(): void {
-    for (const { raw, before, since } of arriving) {
+    for (const { client, raw, before, since } of arriving) {
+      if (!(isFull() || waiting.includes(client))) continue // it is in nobody's way
       const late = performance.now() - since - GRACE_MS
       if (raw.complete || late < 0 || raw.socket.bytesRead - before > late * SLOWEST) continue
       // As Node answers requests that take too long.
@@ -105,19 +117,20 @@ function createArrivals() {
 
   return {
     /** @param before the bytes that had arrived on the connection before the body @returns call it once it is over */
-    began(raw: IncomingMessage, before: number): () => void {
-      const own = { raw, before, since: performance.now() }
+    began(client: string, raw: IncomingMessage, before: number): () => void {
+      const own = { client, raw, before, since: performance.now() }
       arriving.add(own)
       return () => arriving.delete(own)
     },
 
-    /** Waits, and closes the connections of those that are too slow meanwhile. */
-    async hurried(entering: Promise<void>): Promise<void> {
-      if (waiting++ === 0) looking = setInterval(look, LOOK_MS)
+    /** Waits, and closes the connections of those that are in the way and too slow meanwhile. */
+    async hurried(client: string, entering: Promise<void>): Promise<void> {
+      if (waiting.push(client) === 1) looking = setInterval(look, LOOK_MS)
       try {
         await entering
       } finally {
-        if (--waiting === 0) clearInterval(looking)
+        waiting.splice(waiting.indexOf(client), 1)
+        if (waiting.length === 0) clearInterval(looking)
       }
     },
   }

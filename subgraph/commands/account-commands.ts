@@ -8,6 +8,7 @@ import { checkUsable, passwordChanged, revokeTokens } from '../domain/customer.t
 import { checkPassword } from '../domain/password.ts'
 import { isRefusal, refusal } from '../errors.ts'
 import { hashPassword } from '../identity/passwords.ts'
+import { holdsToken } from '../identity/token-holder.ts'
 import type { Caller } from '../identity/tokens.ts'
 import type { Command } from './command.ts'
 import { leaveToOthers } from './consequences.ts'
@@ -103,10 +104,15 @@ export function createAccountCommands(
 
     async revokeTokens(caller, command) {
       if (caller === null) throw refusal('NOT_SIGNED_IN')
-      await customers.execute(caller.customerId, command, (state) => {
+      const decide = (state: CustomerDocument) => {
         authorize(caller, state)
         return revokeTokens()
-      })
+      }
+      const { state } = await customers.execute(caller.customerId, command, decide)
+      // The token was issued after the revocation that this key already stands for. Whoever signs out means this one.
+      if (holdsToken(caller, state)) {
+        await customers.execute(caller.customerId, { ...command, repeatable: false }, decide)
+      }
       access.record(caller.customerId, 'tokens-revoked', command)
     },
   }

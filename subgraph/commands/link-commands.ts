@@ -74,6 +74,9 @@ function createNewsletterCommands({
     if (customer && caller && customer.id !== caller.customerId) throw refused()
     const alreadySubscribed = () => refusal('NEWSLETTER_ALREADY_SUBSCRIBED')
     const awaited = store.newsletter.confirmationRequired ? 'NOT_ACTIVE' : 'SUBSCRIBED'
+    // Not by the key alone: with one, a customer's address is refused the second time. What was done for a guest is not
+    // done again for the customer, who may have unsubscribed since.
+    if (await subscribers.isRepetition(email, command)) return awaited
     if (customer) {
       await customers.execute(customer.id, command, (state) => {
         if (state.newsletter === 'subscribed') throw alreadySubscribed()
@@ -81,9 +84,7 @@ function createNewsletterCommands({
       })
       return awaited
     }
-    // Not by the key alone: with one, a customer's address is refused the second time.
-    const isRepeated = await subscribers.isRepetition(email, command)
-    if (!isRepeated && (await subscribers.status(email)) === 'subscribed') throw alreadySubscribed()
+    if ((await subscribers.status(email)) === 'subscribed') throw alreadySubscribed()
     const type = store.newsletter.confirmationRequired ? 'GuestConfirmationRequested' : 'GuestSubscribed'
     await subscribers.append(type, email, command)
     return awaited

@@ -11,7 +11,7 @@ import {
 } from '../domain/customer.ts'
 import { refusal } from '../errors.ts'
 import type { Caller } from '../identity/tokens.ts'
-import { movesClaim } from '../streams/email-claims.ts'
+import { type LeftClaim, movesClaim } from '../streams/email-claims.ts'
 import type { Command } from './command.ts'
 import { handOver, leaveToOthers } from './consequences.ts'
 import type { CommandParts, Commands } from './customer-commands.ts'
@@ -41,22 +41,22 @@ export function createUpdate(parts: CommandParts): Pick<Commands, 'updateCustome
       if (!input.password) throw refusal('EMAIL_CHANGE_NEEDS_PASSWORD')
       await signIn.confirm(customerId, input.password, command)
     }
-    let previousEmail = before.email
+    let left: readonly LeftClaim[] = []
     const { state } = await own.execute(caller, command, async (state) => {
       decideUpdate(state) // faults of the input are reported before the address is claimed
-      previousEmail = state.email
+      left = []
       if (movesClaim(claims, state.email, newEmail)) {
         // Again in every round, and after the state was read: see email-claims.ts.
+        left = await claims.leaving(state.email, customerId, newEmail)
         await claims.claim(newEmail, customerId, command, 'change')
         guest = await subscribers.status(newEmail)
       }
       return decideUpdate(state)
     })
-    await handOver(subscribers, newEmail, customerId, guest, input.is_subscribed, command)
+    // A request that is repeated after another change of address finds the customer at that one, and leaves none.
+    await handOver(subscribers, state.email, customerId, guest, input.is_subscribed, command)
     // If the process stops before this, the next one who wants the address can still claim it: see email-claims.ts.
-    if (movesClaim(claims, previousEmail, newEmail)) {
-      await leaveToOthers(claims.release(previousEmail, customerId, command, newEmail))
-    }
+    await leaveToOthers(claims.releaseLeft(left, customerId, command))
     return state
 
     function decideUpdate(state: CustomerDocument): CustomerEvent[] {

@@ -347,7 +347,8 @@ function checkDetails(input: CustomerInput, now: Date, checkEmail: () => void): 
   if (input.gender != null && !GENDERS.has(input.gender)) throw fault('GENDER_INVALID', { gender: input.gender })
   const details: Partial<CustomerDetails> = {}
   if (input.gender !== undefined) details.gender = input.gender
-  const dob = input.date_of_birth === undefined ? input.dob : input.date_of_birth
+  // As in Magento, null beside a date does not count.
+  const dob = input.date_of_birth ?? (input.dob === undefined ? input.date_of_birth : input.dob)
   if (dob !== undefined) details.dob = checkBirthday(dob, now)
   if (input.allow_remote_shopping_assistance != null) {
     details.allowRemoteShoppingAssistance = input.allow_remote_shopping_assistance

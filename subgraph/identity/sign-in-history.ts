@@ -82,7 +82,7 @@ export function createSignInHistory(parts: {
   return { read, record, lockIfDue, recordFailure }
 }
 
-/** Whether sign-in is throttled: too many failures since the last success, the newest one recently. */
+/** Whether sign-in is throttled: too many failures since the last success or reset, the newest one recently. */
 export function isThrottled(
   history: readonly Recorded<SignInEvent>[],
   now: Date,
@@ -93,8 +93,8 @@ export function isThrottled(
   let last = 0
   for (const event of history) {
     const at = Date.parse(event.metadata.at)
-    if (event.type === 'SignInSucceeded') failures = 0
-    else if (event.type === 'WrongPasswordGiven' && event.data.reason !== 'change') {
+    if (event.type !== 'WrongPasswordGiven') failures = 0
+    else if (event.data.reason !== 'change') {
       failures = at - last > throttleMs ? 1 : failures + 1
       last = at
     }

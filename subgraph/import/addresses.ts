@@ -45,10 +45,7 @@ export async function importAddresses(
     const rows = gathered
     gathered = []
     await flushing
-    const groups = [...Map.groupBy(rows, ({ address }) => run.claims.keyOf(address.email))]
-    flushing = forEachConcurrently(partsOf(groups, AT_ONCE), PARTS_IN_FLIGHT, (part) =>
-      importGroups(run, part, into, settle),
-    )
+    flushing = importGathered(run, rows, into, settle)
     flushing.catch(() => {}) // awaited by the next one
   }
   try {
@@ -63,6 +60,51 @@ export async function importAddresses(
   } finally {
     await flushing
   }
+}
+
+/** Imports rows grouped by customer. Of those with one address id the first that is accepted gets it. */
+async function importGathered(
+  run: ImportRun,
+  rows: readonly AddressRow[],
+  into: Counted,
+  settle: Settle,
+): Promise<void> {
+  const keyed: (readonly [key: string, row: AddressRow])[] = []
+  for (const row of rows) {
+    const key = run.claims.keyOf(row.address.email)
+    if (run.websites.isOther(key, row.address.website)) await settle(into, row, () => Promise.reject(ofOtherWebsite()))
+    else keyed.push([key, row])
+  }
+  for (const round of inRounds(keyed)) {
+    const groups = [...Map.groupBy(round, ([key]) => key)].map(
+      ([key, own]) => [key, own.map(([, row]) => row)] as const,
+    )
+    await forEachConcurrently(partsOf(groups, AT_ONCE), PARTS_IN_FLIGHT, (part) =>
+      importGroups(run, part, into, settle),
+    )
+  }
+}
+
+const ofOtherWebsite = () =>
+  new RejectedRow('the customer with this _email is of another _website: theirs has not come in')
+
+/** A row whose address id an earlier one of another customer has comes a round after that one. */
+function inRounds<Row extends readonly [key: string, row: AddressRow]>(rows: readonly Row[]): Row[][] {
+  const holders = new Map<number, string[]>()
+  const rounds: Row[][] = []
+  for (const each of rows) {
+    const [key, { address }] = each
+    let round = 0
+    if (address.id !== undefined) {
+      const keys = holders.get(address.id) ?? []
+      if (!keys.includes(key)) keys.push(key)
+      holders.set(address.id, keys)
+      round = keys.indexOf(key)
+    }
+    rounds[round] ??= []
+    rounds[round]?.push(each)
+  }
+  return rounds
 }
 
 /** Writes addresses in bulk where that is possible. @returns for each customer whether that is done */
@@ -132,7 +174,7 @@ function newAddresses(run: ImportRun, key: string, rows: readonly AddressRow[]):
     if (isRejection(error)) return undefined
     throw error
   }
-  run.seen.delete(key)
+  run.seen.set(key, 'there')
   sequence.push({ stream: streamOf.customer(customer.id), events, expected: customer.revision })
   return sequence
 }
@@ -148,7 +190,7 @@ async function importAddressesOf(run: ImportRun, key: string, addresses: readonl
     }
     const { outcomes, events } = await encodeAddresses(run, customer, addresses)
     if (run.dryRun) return outcomes
-    run.seen.delete(key)
+    run.seen.set(key, 'there')
     if (events.length === 0) return outcomes
     try {
       await run.eventStore.append(streamOf.customer(customer.id), events, { expected: customer.revision })

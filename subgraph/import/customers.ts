@@ -55,7 +55,7 @@ export interface CustomerImport {
 }
 
 export function createCustomerImport(run: ImportRun, settle: Settle): CustomerImport {
-  const { claims, seen, command, signal } = run
+  const { claims, seen, websites, command, signal } = run
   const importOne = createSingleImport(run)
   /** Customers whose rows are under way, by the keys of their addresses. */
   const underWay = new Set<string>()
@@ -66,6 +66,7 @@ export function createCustomerImport(run: ImportRun, settle: Settle): CustomerIm
     if (underWay.has(key) || seen.has(key)) throw new RejectedRow('the e-mail address occurs twice in the file')
     noteKind(run, customer)
     underWay.add(key)
+    websites.accept(key, customer.website)
     return { row, customer, key, own: command(`customer:${customer.id ?? ''}:${key}`) }
   }
 
@@ -204,6 +205,9 @@ function createSingleImport(run: ImportRun) {
         // Imported from a file of another kind. Who registered here and got the number of the row may be anybody.
         if (holder.id === customer.id && isImportedAs(run, claims.keyOf(holder.email), events))
           return { newest, id, isThere: true }
+        const ofHolder = await all<CustomerEvent>(run, streamOf.customer(holder.id))
+        const current = claims.keyOf(holder.email)
+        if (isImportedAs(run, current, ofHolder)) run.websites.refuse(current, customer.website)
         throw addressTaken()
       }
     }

@@ -123,6 +123,7 @@ export async function* compositeRows(
   const counts = createCounts(COUNTED)
   /** undefined: not known, because a row could not be read that may have been a customer's. */
   let email: string | null | undefined = null
+  let website: string | null = null
 
   function read(group: GroupedRow): AddressRow | NoAddress | undefined {
     const { row } = group
@@ -130,7 +131,10 @@ export async function* compositeRows(
       email = undefined
       return undefined // reported as a row of a customer
     }
-    if (beginsCustomer(row)) email = emailIn(row) ?? undefined
+    if (beginsCustomer(row)) {
+      email = emailIn(row) ?? undefined
+      website = row.fields._website?.trim() || null
+    }
     const fields = addressFieldsOf(row.fields)
     if (fields === undefined) return undefined
     try {
@@ -138,7 +142,7 @@ export async function* compositeRows(
       if (email === undefined)
         throw new RejectedRow('the customer of the address is unknown because a row above it was rejected')
       const number = counts.next(keyOf(email))
-      return { ...group, address: readCompositeAddress(fields, email, store), number }
+      return { ...group, address: readCompositeAddress(fields, { email, website }, store), number }
     } catch (error) {
       return { ...group, error }
     }

@@ -26,6 +26,7 @@ import { withBoundedReads } from './bounded-reads.ts'
 import type { Row } from './files/csv.ts'
 import { idOf } from './files/fields.ts'
 import { createCounts, createSeen, type Seen } from './seen.ts'
+import { createWebsites, type Websites } from './websites.ts'
 
 export interface RunOptions {
   readonly eventStore: EventStore
@@ -54,6 +55,7 @@ export interface ImportRun extends RunOptions {
   readonly before: Position
   /** Customers of this run's rows, by the keys of their addresses. What it has registered need not be read. */
   readonly seen: Seen
+  readonly websites: Websites
   /** Ids up to these may have been assigned here; those above never are. */
   readonly givenOut: { customer: number; address: number }
   /** For a dry run: whether no row before had this id, among a million or more. */
@@ -91,6 +93,7 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
   const load = (id: number) => foldCustomer(eventStore, id)
   const claims = createEmailClaims(eventStore, { load }, options.emailHashKey)
   const hashKinds = createHashKinds(eventStore)
+  const seen = createSeen()
   return {
     ...options,
     eventStore,
@@ -103,7 +106,8 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
     before: await end(eventStore),
     isEmpty: await hasNone(eventStore, STREAM_PREFIXES.email),
     hasGuests: !(await hasNone(eventStore, STREAM_PREFIXES.subscriber)),
-    seen: createSeen(),
+    seen,
+    websites: createWebsites(seen.has),
     givenOut: { customer: 0, address: 0 },
     isFirst: createFirsts(),
     own: command(`run:${correlationId}`),

@@ -53,12 +53,21 @@ export interface EmailClaims {
    * EMAIL_CLAIMED_TOO_OFTEN
    */
   claim(email: string, customerId: number, command: Command, occasion: Occasion): Promise<void>
+  /** Releases the address; does nothing if the customer does not hold it. */
+  release(email: string, customerId: number, command: Command): Promise<void>
   /**
-   * Releases the address; does nothing if the customer does not hold it.
-   * @param inUse the address that the customer has claimed since: if it is the same mailbox, only claims of earlier
-   * releases are released
+   * The customer's claims of an address that a command is about to leave, for {@link releaseLeft}.
+   * @param next the address that it moves to: if it is the same mailbox, only claims of earlier releases are left
    */
-  release(email: string, customerId: number, command: Command, inUse?: string): Promise<void>
+  leaving(email: string, customerId: number, next: string): Promise<readonly LeftClaim[]>
+  /** Releases these claims, but none that the customer has renewed since, to move back to the address. */
+  releaseLeft(left: readonly LeftClaim[], customerId: number, command: Command): Promise<void>
+}
+
+/** A claim as it stood when its holder left the address. */
+export interface LeftClaim {
+  readonly key: string
+  readonly revision: number
 }
 
 /** @param hashKey the key of the hash, so that a guessed address can't be looked up in the log */
@@ -102,8 +111,13 @@ export function createEmailClaims(
     },
 
     async claimedBy(email, command) {
-      for (const last of await newestOfAll(email)) {
-        if (last?.type === 'EmailClaimed' && isCause(command, last.metadata.$causationId)) return last.data.customerId
+      for (const key of emailKeysAsTyped(hashKey, email)) {
+        // Not the newest event alone: the customer may have left the address since.
+        const newest = await readNewest<EmailEvent>(eventStore, streamOf.email(key), 2 * MOST_CLAIMS)
+        const own = newest.findLast(
+          ({ type, metadata }) => type === 'EmailClaimed' && isCause(command, metadata.$causationId),
+        )
+        if (own) return own.data.customerId
       }
       return undefined
     },
@@ -140,9 +154,21 @@ export function createEmailClaims(
       }
     },
 
-    async release(email, customerId, command, inUse) {
-      const kept = inUse === undefined ? undefined : keyOf(inUse)
-      for (const key of keysOf(email)) if (key !== kept) await streams.release(key, customerId, command)
+    async release(email, customerId, command) {
+      for (const key of keysOf(email)) await streams.release(key, customerId, command)
+    },
+
+    async leaving(email, customerId, next) {
+      const left: LeftClaim[] = []
+      for (const key of keysOf(email).filter((each) => each !== keyOf(next))) {
+        const last = await streams.newest(key)
+        if (last && isHeldBy(last, customerId)) left.push({ key, revision: last.revision })
+      }
+      return left
+    },
+
+    async releaseLeft(left, customerId, command) {
+      for (const { key, revision } of left) await streams.release(key, customerId, command, revision)
     },
   }
 }
@@ -188,18 +214,23 @@ function createClaimStreams(eventStore: EventStore) {
       }
     },
 
-    async release(key: string, customerId: number, command: Command): Promise<void> {
-      const last = await newest(key)
-      if (last?.type !== 'EmailClaimed' || last.data.customerId !== customerId) return
+    /** @param revision of the claim to release; absent: the newest one */
+    async release(key: string, customerId: number, command: Command, revision?: number): Promise<void> {
+      const last = revision === undefined ? await newest(key) : undefined
+      const claimed = last && isHeldBy(last, customerId) ? last.revision : revision
+      if (claimed === undefined) return
       try {
-        await append(key, { type: 'EmailReleased', data: { customerId } }, last.revision, command)
+        await append(key, { type: 'EmailReleased', data: { customerId } }, claimed, command)
       } catch (error) {
-        // Somebody else has claimed it in the meantime, so it is released already.
+        // It was claimed again in the meantime: by somebody else, or by the customer, who moves back.
         if (!(error instanceof WrongExpectedRevision)) throw error
       }
     },
   }
 }
+
+const isHeldBy = ({ type, data }: EmailEvent, customerId: number): boolean =>
+  type === 'EmailClaimed' && data.customerId === customerId
 
 /** Whether the two addresses are claimed under different keys. */
 export const changesClaim = (claims: EmailClaims, from: string, to: string): boolean =>

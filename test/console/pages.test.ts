@@ -304,3 +304,26 @@ t.test('a search sends its rows as it finds them, and ends when the reader goes 
   const whole = await (await fetch(`${url}/find?customer=${id}&access=any`, { headers: { cookie } })).text()
   t.ok(/<\/html>\s*$/.test(whole), 'the next search is answered')
 })
+
+t.test('an export that the end of the console cuts short fails for its reader', async (t) => {
+  const { app, options, signIn } = await startConsole(t)
+  const events = Array.from({ length: 1_200 }, () => ({
+    id: crypto.randomUUID(),
+    type: 'AccessRecorded',
+    data: { kind: 'signed-in', command: 'x'.repeat(30_000) },
+    metadata: { actor: 'guest' },
+  }))
+  for (let from = 0; from < events.length; from += 30) {
+    await options.stored.append(streamOf.access(7), events.slice(from, from + 30), { expected: 'any' })
+  }
+  const auditor: Visitor = await signIn('auditor')
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const token = /name="token" value="([^"]+)"/.exec((await auditor.get('/')).body)?.[1] ?? ''
+  const cookie = [...auditor.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+  const body = new URLSearchParams({ token, format: 'jsonl' })
+  const answer = await fetch(`${url}/find/export`, { method: 'POST', headers: { cookie, origin: url }, body })
+  t.equal(answer.status, 200)
+  const closing = app.close()
+  await t.rejects(answer.text(), { message: 'terminated' })
+  await closing
+})

@@ -90,6 +90,36 @@ t.test('who announces large bodies and does not send them keeps nobody out', asy
   t.ok((await Promise.all(silent.map(({ status }) => status))).includes(408))
 })
 
+t.test('who waits for large bodies of its own hurries nobody else', async (t) => {
+  const supergraph = compose(t, { a: { sdl, url: await startSubgraph(t, sdl, resolvers) } })
+  const { url } = await startGateway(t, { supergraph })
+  const send = (localAddress: string, bytes: number, pace: number) => {
+    const body = JSON.stringify({ query: `{ hello } # ${'x'.repeat(bytes)}` })
+    const headers = { 'content-type': 'application/json', 'content-length': body.length }
+    const sent = request(url, { method: 'POST', headers, localAddress, agent: false })
+    let left = body
+    const sending = setInterval(() => {
+      sent.write(left.slice(0, pace))
+      left = left.slice(pace)
+      if (left === '') end()
+    }, 250)
+    const end = () => {
+      clearInterval(sending)
+      sent.end()
+    }
+    t.teardown(() => {
+      clearInterval(sending)
+      sent.destroy()
+    })
+    return new Promise<number | undefined>((resolve, reject) =>
+      sent.on('response', ({ statusCode }) => resolve(statusCode)).on('error', reject),
+    )
+  }
+  const many = Array.from({ length: 3 }, () => send('127.0.0.3', 1_000_000, 80_000))
+  t.equal(await send('127.0.0.4', 40_000, 4_000), 200)
+  t.same(await Promise.all(many), [200, 200, 200])
+})
+
 t.test('a client has so many connections, and a trusted proxy any number', async (t) => {
   const supergraph = compose(t, { a: { sdl, url: await startSubgraph(t, sdl, resolvers) } })
   const { url, app } = await startGateway(t, { supergraph, connectionsPerClient: 20, trustProxy: ['127.0.1.0/24'] })

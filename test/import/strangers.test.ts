@@ -140,3 +140,106 @@ t.test('the addresses of a rejected customer are not taken for those of who has 
     })
   }
 })
+
+const ofOther = (file: string, line: number) =>
+  `${file}.csv:${line}: the customer with this _email is of another _website: theirs has not come in`
+
+t.test('of two accounts of two websites with one e-mail address, each keeps its own addresses', async (t) => {
+  const { folder, addressesOf } = await shop(t)
+  const line = { street: 'x' }
+  const outlet = { _website: 'outlet', ...line }
+  const twice = { email: moved(70), password_hash }
+  const customers = customersFile([
+    aCustomer(70, twice),
+    aCustomer(71, { ...twice, ...outlet }),
+    aCustomer(72, { ...outlet, password_hash }),
+    aCustomer(73, { email: moved(73), ...outlet, password_hash }),
+    aCustomer(74, { email: moved(73), password_hash }),
+  ])
+  const addresses = addressesFile([
+    anAddress(170, 70, line),
+    anAddress(171, 70, outlet),
+    anAddress(172, 72, outlet),
+    anAddress(173, 73, line),
+    anAddress(174, 73, { ...line, _website: 'Outlet' }),
+    anAddress(175, 70, { ...line, _website: '' }),
+  ])
+  const rejected = [
+    ofOther('addresses', 3),
+    ofOther('addresses', 5),
+    ...[3, 6].map((line) => `customers.csv:${line}: the e-mail address occurs twice in the file`),
+  ]
+  for (const dryRun of [true, false]) {
+    t.match(await run(folder, { customers, addresses, dryRun }), {
+      customers: { imported: 3 },
+      addresses: { imported: 4 },
+      rejected,
+    })
+  }
+  t.match(await run(folder, { customers, addresses }), { addresses: { imported: 0, alreadyThere: 4 }, rejected })
+  t.same(await addressesOf(moved(70)), [{ id: 170 }, { id: 175 }])
+  t.same(await addressesOf(moved(73)), [{ id: 174 }])
+
+  const left = (email: string) => ({
+    customers: customersFile([aCustomer(71, { ...twice, email, ...outlet })]),
+    addresses: addressesFile([anAddress(171, 70, { _email: email, ...outlet })]),
+  })
+  for (const dryRun of [true, false]) {
+    t.match(
+      await run(folder, { ...left(moved(70)), dryRun }),
+      {
+        customers: { imported: 0 },
+        addresses: { imported: 0 },
+        rejected: [ofOther('addresses', 2), 'customers.csv:2: the e-mail address belongs to another customer'],
+      },
+      'what was rejected, as it was',
+    )
+  }
+  t.match(await run(folder, left(moved(75))), { customers: { imported: 1 }, addresses: { imported: 1 } }, 'mended')
+  t.same(await addressesOf(moved(75)), [{ id: 171 }])
+})
+
+t.test('and in a composite file', async (t) => {
+  const { folder, addressesOf } = await shop(t)
+  const head =
+    'email,_website,entity_id,firstname,lastname,_address_firstname,_address_lastname,_address_street,_address_city,_address_country_id,password_hash\n'
+  const row = (email: string, website: string, id: string) =>
+    `${email},${website},${id},Ann,Lee,Ann,Lee,x,Ulm,DE,${email && password_hash}\n`
+  const customers =
+    head + row(moved(80), 'base', '80') + row(moved(80), 'outlet', '81') + row('', '', '').replace('Ann,Lee,', ',,')
+  for (const dryRun of [true, false]) {
+    t.match(await run(folder, { customers, dryRun }), {
+      customers: { imported: 1 },
+      addresses: { imported: 1 },
+      rejected: [
+        ofOther('customers', 3),
+        ofOther('customers', 4),
+        'customers.csv:3: the e-mail address occurs twice in the file',
+      ].toSorted(),
+    })
+  }
+  t.equal(((await addressesOf(moved(80))) as unknown[]).length, 1)
+})
+
+t.test('an address id that a file has twice is that of the first row which comes in', async (t) => {
+  const { folder, addressesOf } = await shop(t)
+  const ids = Array.from({ length: 30 }, (_, index) => 201 + index)
+  const customers = customersFile(ids.map((id) => aCustomer(id, { password_hash })))
+  // Each number once for nobody, for the customer of this number, and for the next one.
+  const addresses = addressesFile(
+    ids.flatMap((id) =>
+      [999, id, id === 230 ? 201 : id + 1].map((customer) => anAddress(id, customer, { street: 'x' })),
+    ),
+  )
+  for (const dryRun of [true, false]) {
+    const { addresses: report, rejected } = await run(folder, { customers, addresses, dryRun })
+    t.match(report, { imported: 30, rejected: 60 })
+    t.same(
+      rejected.filter((each) => each.includes('belongs to another address')),
+      ids
+        .map((id, index) => `addresses.csv:${4 + 3 * index}: the address id ${id} belongs to another address`)
+        .toSorted(),
+    )
+  }
+  t.same(await addressesOf(moved(201)), [{ id: 201 }])
+})

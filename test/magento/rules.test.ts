@@ -96,6 +96,11 @@ t.test('dates of birth', async (t) => {
   t.equal(await change({ dob: '1 January 2999' }), future)
   t.equal(await change({ dob: tomorrow }), future)
   t.match(await change({ date_of_birth: today }), { customer: { date_of_birth: today } })
+  const born = async () => (await send('{ customer { dob } }', { token })).data.customer.dob
+  for (const other of ['1990-01-15', null]) {
+    t.match(await change({ dob: other, date_of_birth: null }), { customer: { date_of_birth: other } })
+    t.equal(await born(), other, 'null beside a date does not count')
+  }
   for (const dob of [
     '1990-02-30 00:00:00',
     '31 April 2021',
@@ -183,6 +188,14 @@ t.test('regions are found by code or name', async (t) => {
     { region: { region_code: 'BAY' } },
     'also where none is required',
   )
+  for (const [country_id, region, region_id] of [
+    ['CA', 'Québec', 76],
+    ['CA', 'QUE\u0301BEC', 76],
+    ['BR', 'sao paulo', 508],
+    ['FR', 'Val-d’Oise', 277],
+  ] as const) {
+    t.match(await create({ country_id, postcode: '1', region: { region } }), { region: { region_id } }, region)
+  }
 
   const { id } = (await create({})) as { id: number }
   const update = async (input: object) => outcome(await send(UPDATE, { token, variables: { id, input } }))

@@ -4,8 +4,8 @@ import t, { type Test } from 'tap'
 import type { EventStore } from '../../eventstore/port.ts'
 import { PASSWORD, type Send, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 
-/** Holds back the first append to a customer's stream whose event is of that type, until released. */
-function holdBack(type: string) {
+/** Holds back the first append to a customer's stream whose event is of that type, or its answer, until released. */
+function holdBack(type: string, what: 'append' | 'answer' = 'append') {
   let release = () => {}
   const released = new Promise<void>((resolve) => {
     release = resolve
@@ -20,8 +20,10 @@ function holdBack(type: string) {
     async append(stream, events, options) {
       if (first && events.some((event) => event.type === type)) {
         first = false
+        const written = what === 'answer' ? await store.append(stream, events, options) : undefined
         reached()
         await released
+        if (written) return written
       }
       return store.append(stream, events, options)
     },
@@ -108,4 +110,24 @@ t.test('a customer whose other change comes between claims again and succeeds', 
   await quick.send('mutation { updateCustomer(input: { lastname: "Other" }) { customer { id } } }', { token })
   release()
   t.match((await stalled).data, { updateCustomer: { customer: { email, lastname: 'Other' } } })
+})
+
+t.test('a customer who moves back before the move away releases the address keeps it', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { wrapEventStore, held, release } = holdBack('CustomerEmailChanged', 'answer')
+  const slow = await startSubgraph(t, { folder, wrapEventStore })
+  const quick = await startSubgraph(t, { folder })
+  const ann = await signUp(quick.send)
+  const moveTo = (send: Send, address: string) =>
+    send(`mutation { updateCustomerEmail(email: "${address}", password: "${PASSWORD}") { customer { email } } }`, {
+      token: ann.token,
+    })
+  const away = moveTo(slow.send, email)
+  await held
+  t.match((await moveTo(quick.send, ann.email)).data, { updateCustomerEmail: { customer: { email: ann.email } } })
+  release()
+  t.match((await away).data, { updateCustomerEmail: { customer: { email } } })
+  t.ok(await signIn(slow.send, ann.email))
+  t.match((await register(slow.send, ann.email)).errors, TAKEN)
+  t.match((await register(slow.send, email)).data, { createCustomer: {} }, 'the other address is free')
 })

@@ -75,6 +75,13 @@ t.test('createCustomer again shows what was registered, and nothing that the acc
   const input = { ...TEXAN, default_billing: true }
   t.equal((await send(CREATE_ADDRESS, { token, variables: { input } })).errors, undefined)
   t.same(await send(query, request), first)
+  const moved = `mutation { updateCustomerEmail(email: "${freshEmail()}", password: "N3w-password") { customer { id } } }`
+  t.equal((await send(moved, { token })).errors, undefined)
+  t.same(await send(query, request), first, 'and no second account at the address that the customer has left')
+  t.equal((await send('mutation { deleteCustomer }', { token })).errors, undefined)
+  const anew = await send(query, request)
+  t.not(anew.data.createCustomer.customer.id, first.data.createCustomer.customer.id, 'but anew after a deletion')
+  t.same(await send(query, request), anew)
   const staffs = query.replace('taxvat', 'admin_assistance_actions { total_count }')
   t.match((await send(staffs, request)).errors, [{ extensions: { category: 'graphql-authorization' } }])
 })
@@ -116,6 +123,22 @@ t.test('subscribeEmailToNewsletter does not tell who is a customer', async (t) =
   t.same(await answers(email), expected)
   t.same(await answers(freshEmail()), expected)
 })
+
+t.test(
+  'subscribeEmailToNewsletter of a guest, repeated, does not subscribe the customer who has unsubscribed',
+  async (t) => {
+    const email = freshEmail()
+    const subscribe = () =>
+      send(`mutation { subscribeEmailToNewsletter(email: "${email}") { status } }`, { headers: key('g') })
+    const first = await subscribe()
+    t.same(first.data, { subscribeEmailToNewsletter: { status: 'SUBSCRIBED' } })
+    const { token } = await signUp(send, email)
+    const leave = 'mutation { updateCustomerV2(input: { is_subscribed: false }) { customer { is_subscribed } } }'
+    t.same((await send(leave, { token })).data.updateCustomerV2.customer, { is_subscribed: false })
+    t.same(await subscribe(), first)
+    t.same((await send('{ customer { is_subscribed } }', { token })).data.customer, { is_subscribed: false })
+  },
+)
 
 t.test('createCustomerAddress, updateCustomer, changeCustomerPassword', async (t) => {
   const { token, id, email } = await signUp(send)
@@ -172,6 +195,39 @@ t.test('revokeCustomerToken, though its own token is revoked; nothing else with 
   const unauthorized = [{ message: 'User token has been revoked' }]
   t.match((await send(revoke, { token })).errors, unauthorized)
   t.match((await send(rename, { token, headers: key('r') })).errors, unauthorized, 'a revoked token gets no old answer')
+})
+
+t.test('revokeCustomerToken with a key of an earlier revocation ends the token that asks for it', async (t) => {
+  const { token, email } = await signUp(send)
+  const revoke = (asking: string) =>
+    send('mutation { revokeCustomerToken { result } }', { token: asking, headers: key('r') })
+  t.same((await revoke(token)).data, { revokeCustomerToken: { result: true } })
+  const next = await signIn(send, email)
+  t.same((await revoke(next)).data, { revokeCustomerToken: { result: true } })
+  t.match((await send('{ customer { id } }', { token: next })).errors, [{ message: 'User token has been revoked' }])
+})
+
+t.test('a change of address, repeated after another one, takes nothing from the customer', async (t) => {
+  const { token, email } = await signUp(send)
+  const [second, third] = [freshEmail(), freshEmail()]
+  const moveTo = (address: string) =>
+    send(`mutation { updateCustomerEmail(email: "${address}", password: "${PASSWORD}") { customer { email } } }`, {
+      token,
+      headers: key('m'),
+    })
+  t.match((await moveTo(second)).data, { updateCustomerEmail: { customer: { email: second } } })
+  t.match((await moveTo(third)).data, { updateCustomerEmail: { customer: { email: third } } })
+  t.match((await moveTo(second)).data, { updateCustomerEmail: { customer: { email: third } } })
+  t.ok(await signIn(send, third), 'the address is still theirs')
+  t.match(
+    (
+      await send(
+        `mutation { createCustomer(input: { firstname: "Bea", lastname: "Lee", email: "${third}", password: "${PASSWORD}" }) { customer { id } } }`,
+      )
+    ).errors,
+    [{ message: /^A customer with the same email/ }],
+  )
+  t.notOk((await moveTo(email)).errors, 'a former address can be taken again')
 })
 
 t.test('attempts of one request that are under way at once, at two instances, are one', async (t) => {

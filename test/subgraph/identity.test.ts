@@ -157,7 +157,7 @@ const at = (seconds: number, type: SignInEvent['type'], reason = 'sign-in') =>
 const { signInThrottle } = defaultStore()
 const wrong = (seconds: number, reason?: string) => at(seconds, 'WrongPasswordGiven', reason)
 
-t.test('the throttle: six failures, half an hour from the last, ended by a success', async (t) => {
+t.test('the throttle: six failures, half an hour from the last, ended by a success or a reset', async (t) => {
   const now = (seconds: number) => new Date(seconds * 1000)
   const six = [1, 2, 3, 4, 5, 6].map((second) => wrong(second))
   t.equal(isThrottled(six.slice(1), now(7), signInThrottle), false)
@@ -166,6 +166,7 @@ t.test('the throttle: six failures, half an hour from the last, ended by a succe
   t.equal(isThrottled(six, now(1806), signInThrottle), false)
   t.equal(isThrottled([...six, wrong(1900)], now(1901), signInThrottle), false, 'after it the count starts over')
   t.equal(isThrottled([...six.slice(0, 3), at(4, 'SignInSucceeded'), ...six.slice(3)], now(7), signInThrottle), false)
+  t.equal(isThrottled([...six, at(7, 'FailuresForgiven')], now(8), signInThrottle), false, 'or by a reset')
   t.equal(
     isThrottled([...six.slice(1), wrong(6, 'change')], now(7), signInThrottle),
     false,

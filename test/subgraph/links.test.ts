@@ -69,6 +69,16 @@ t.test('a newer link ends the older one, and so does a change of the password', 
   now = () => new Date()
 })
 
+t.test('whoever has tried too many passwords can sign in after a reset', async (t) => {
+  const { id, email } = await signUp(send)
+  for (let i = 0; i < 6; i++) t.notOk(await signIn(other.send, email, `wr0ng-Password-${i}`))
+  t.notOk(await signIn(send, email), 'not before')
+  await request(email)
+  const link = tokens.of('reset-password', await newest(id))
+  t.match((await reset(send, email, link, 'N3w-password')).data, { resetPassword: true })
+  t.ok(await signIn(other.send, email, 'N3w-password'))
+})
+
 t.test('mails are limited, and nobody is told', async (t) => {
   const { id, email } = await signUp(send)
   await request(email)

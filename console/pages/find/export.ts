@@ -1,6 +1,6 @@
 /** Exports exactly what Find finds, as CSV (a row for each field, old and new) or JSON Lines. Each export is an event. */
 import { CSV_HEADER, createCsv } from '../../../audit/csv.ts'
-import { findEvents } from '../../../audit/find.ts'
+import { findEvents, type Searched } from '../../../audit/find.ts'
 import { recordOf } from '../../../audit/records.ts'
 import { filtersAsked } from '../../../audit/subcommands/filters.ts'
 import { type Html, html } from '../../html.ts'
@@ -38,7 +38,7 @@ export function registerExport(app: ConsoleApp): void {
     const isShown = shownAccess(options, now)
     async function* content(): AsyncGenerator<string> {
       if (format === 'csv') yield CSV_HEADER
-      yield* streamed<string, unknown>((give) =>
+      const { isComplete } = yield* streamed<string, Searched>((give) =>
         findEvents(
           options.eventStore,
           criteria,
@@ -49,6 +49,8 @@ export function registerExport(app: ConsoleApp): void {
           { signal: view.signal },
         ),
       )
+      // Otherwise what the reader has would look like all of it.
+      if (!isComplete) throw new Error('The console ended before the export did.')
     }
     const day = now.toISOString().slice(0, 10)
     return { filename: `events-${day}.${format}`, type: FORMATS[format].type, content: content() }

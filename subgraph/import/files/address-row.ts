@@ -16,6 +16,8 @@ export interface ImportedAddress {
   /** undefined: from a composite file, which has no address ids. */
   readonly id: number | undefined
   readonly email: string
+  /** The code of the website that the customer's account is of; null: the file does not say. */
+  readonly website: string | null
   readonly fields: AddressFields
   readonly isDefaultBilling: boolean
   readonly isDefaultShipping: boolean
@@ -27,26 +29,33 @@ export function readAddress({ fields }: Row, store: Store): ImportedAddress {
   if (!email) throw new RejectedRow('_email is missing')
   const id = idOf(fields, ADDRESS_ID_COLUMNS)
   if (id === undefined) throw new RejectedRow('_entity_id is missing or not a number above 0')
-  return { id, ...readFields(fields, email, store) }
+  return { id, ...readFields(fields, email, text(fields, '_website'), store) }
 }
 
 /**
  * The address in a row of a composite file.
  * @param fields by the names of the addresses' file
- * @param email of the customer
+ * @param customer the customer that it is of
  * @throws RejectedRow for what can't be represented
  */
-export const readCompositeAddress = (fields: Row['fields'], email: string, store: Store): ImportedAddress => ({
-  id: undefined,
-  ...readFields(fields, email, store),
-})
+export const readCompositeAddress = (
+  fields: Row['fields'],
+  { email, website }: { readonly email: string; readonly website: string | null },
+  store: Store,
+): ImportedAddress => ({ id: undefined, ...readFields(fields, email, website, store) })
 
-function readFields(fields: Row['fields'], email: string, store: Store): Omit<ImportedAddress, 'id'> {
+function readFields(
+  fields: Row['fields'],
+  email: string,
+  website: string | null,
+  store: Store,
+): Omit<ImportedAddress, 'id'> {
   const countryId = text(fields, 'country_id')?.toUpperCase()
   if (countryId === undefined || !COUNTRIES.has(countryId)) throw new RejectedRow('country_id is not a country')
   const street = (text(fields, 'street') ?? '').split(/\r?\n/).map((line) => line.trim())
   return {
     email,
+    website,
     fields: {
       prefix: text(fields, 'prefix'),
       firstname: text(fields, 'firstname') ?? '',

@@ -15,7 +15,7 @@ const ADDRESS_FIELDS = [
   ...['company', 'street', 'city', 'postcode', 'country_id', 'region', 'region_id', 'telephone', 'fax', 'vat_id'],
 ]
 const DEFAULTS = ['_address_default_billing_', '_address_default_shipping_']
-const BOOKKEEPING = ['_website', '_store', '_finance_website', 'website_id', 'store_id', 'created_in', 'updated_at']
+const BOOKKEEPING = ['_store', '_finance_website', 'website_id', 'store_id', 'created_in', 'updated_at']
 const OF_VAT = ['vat_is_valid', 'vat_request_date', 'vat_request_id', 'vat_request_success']
 
 /** The columns that an import adds in front of rejected rows (rejected-file.ts). */
@@ -51,7 +51,7 @@ const ADDRESS_ALIASES = {
 export const customerColumns = (attributes: readonly string[], addressAttributes: readonly string[]): Columns => ({
   used: [
     ...OF_PERSON,
-    ...['email', 'is_subscribed', 'reward_update_notification', 'reward_warning_notification'],
+    ...['email', '_website', 'is_subscribed', 'reward_update_notification', 'reward_warning_notification'],
     ...attributes,
     ...[...ADDRESS_FIELDS, ...addressAttributes].map((name) => `${ADDRESS}${name}`),
     ...DEFAULTS,
@@ -68,7 +68,7 @@ export const customerColumns = (attributes: readonly string[], addressAttributes
 
 /** The addresses' file. */
 export const addressColumns = (attributes: readonly string[]): Columns => ({
-  used: ['_email', '_entity_id', 'entity_id', ...ADDRESS_FIELDS, ...attributes, ...DEFAULTS],
+  used: ['_email', '_website', '_entity_id', 'entity_id', ...ADDRESS_FIELDS, ...attributes, ...DEFAULTS],
   ignored: [
     ...REJECTED_COLUMNS,
     ...BOOKKEEPING,

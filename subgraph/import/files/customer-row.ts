@@ -16,6 +16,8 @@ export interface ImportedCustomer {
   /** undefined: the file has no ids. */
   readonly id: number | undefined
   readonly email: string
+  /** The code of the website that the account is of; null: the file does not say. */
+  readonly website: string | null
   /** Magento's encoding; undefined: an account without a password, or with a plain one. */
   readonly passwordHash: string | undefined
   /** A plain password, to be hashed. */
@@ -65,6 +67,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
   return {
     id,
     email,
+    website: text(fields, '_website'),
     passwordHash,
     password: passwordHash === undefined ? fields.password || undefined : undefined,
     events: (customerId, credentialsRevision, guest) => [

@@ -24,6 +24,7 @@ import { loadKeys } from '../../../subgraph/identity/subgraph-keys.ts'
 import { collect } from '../../projections/support.ts'
 import { startEventStoreServer } from '../../support/eventstore-server/server.ts'
 import { environment, freshEmail, signUp, startSubgraph, temporaryFolder } from '../../support/graph.ts'
+import { until } from '../../support/until.ts'
 import { auditor, json, privacyOfficer } from '../support.ts'
 
 const RULES = { secondPerson: true, approvalDays: 14 }
@@ -277,11 +278,32 @@ t.test('in an emergency, or where the store wants no second person', async (t) =
   t.match(await findRequest(eventStore, 2), { execution: { approval: 'not-required' }, done: { outcome: 'erased' } })
 })
 
+t.test('the read model of another shop is left alone, and nothing is begun', async (t) => {
+  const [shop, other] = [await start(t), await start(t)]
+  const [{ id }, namesake] = [await signUp(shop.send), await signUp(other.send)]
+  t.equal(id, namesake.id)
+  const { readModel } = other.options(officer('alice'))
+  const isThere = async () => (await readModel.documents([id]))[0]?.status === 'registered'
+  await until('the other shop has a document', async () => (await isThere()) && (await readModel.getCheckpoint()))
+  const message = /has the documents of another log: check READMODEL_URL/
+  const options = { openReadModel: () => openReadModel(environment(other.folder).READMODEL_URL as string) }
+  const args = ['erase', String(id), '--emergency', '--yes', '--reason', 'ticket 7']
+  await t.rejects(shop.audit('alice', options)(...args), { message })
+  const number = await approved(shop.eventStore, id)
+  await t.rejects(executeRequest(number, { ...shop.options(officer('alice')), readModel }), { message })
+  t.match(await findRequest(shop.eventStore, number), { execution: undefined })
+  t.equal((await foldCustomer(shop.eventStore, id)).status, 'registered')
+  t.ok(await isThere())
+})
+
 t.test('an execution that dies halfway is resumed', async (t) => {
   const { send, eventStore, options } = await start(t)
   for (const [what, failing] of [
     ['before anything is erased', { readModel: undefined, emailHashKey: undefined }],
-    ['after the customer is deleted', { readModel: { documents: () => Promise.reject(new Error('died')) } }],
+    [
+      'after the customer is deleted',
+      { readModel: { getCheckpoint: async () => null, documents: () => Promise.reject(new Error('died')) } },
+    ],
   ] as const) {
     const { id } = await signUp(send)
     const number = await approved(eventStore, id)
