@@ -7,7 +7,7 @@ import { keysOf } from '../eventstore/encryption/customer-keys.ts'
 import { KEY_MAX_AGE_MS } from '../eventstore/encryption/decryption.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
 import { newestStored, orGone } from '../eventstore/read.ts'
-import { absentCustomer, type CustomerDocument } from '../projections/customer.ts'
+import { absentCustomer } from '../projections/customer.ts'
 import {
   type Account,
   appendTo,
@@ -18,12 +18,15 @@ import {
   readAccount,
 } from '../projections/erasure.ts'
 import { createMarks } from '../projections/fence/marks.ts'
-import type { ReadModel } from '../projections/read-model.ts'
+import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
 import { skipEvent } from '../projections/skips.ts'
 import { createApplier } from '../projections/worker/apply-events.ts'
 import { SILENT } from '../runtime/log.ts'
 import { allEmailKeysOf } from '../schema/email-key.ts'
 import { streamOf } from '../schema/streams.ts'
+
+/** How often a document is replaced in competition with workers. */
+const MOST_ROUNDS = 20
 
 export interface Erased {
   /** The state of the customer: deleted now, or already deleted; `absent`: there is none with this number. */
@@ -68,7 +71,7 @@ export async function eraseCustomer(options: {
   const inClear = await countInClear(keys, stream)
   if (wasThere) await finishErasure(eventStore, { customerId, emailKeys }, eraser)
   if (readModel && wasThere) {
-    if (before.isGone) await removeDocuments(eventStore, readModel, customerId, document)
+    if (before.isGone) await removeDocuments(eventStore, readModel, customerId, before.revision)
     else await eraseDocuments(eventStore, readModel, customerId)
   }
   // Other processes may cache the key for this long.
@@ -100,22 +103,37 @@ async function eraseDocuments(eventStore: EventStore, readModel: ReadModel, cust
   }
 }
 
-/** The same for a customer whose stream was deleted in the event store by hand: there is no deletion to apply. */
+/**
+ * The same for a customer whose stream was deleted in the event store by hand: there is no deletion to apply.
+ * @param newest the revision of the newest event that the log still has of it; -1: none. A worker that is behind may be about
+ * to apply it
+ */
 async function removeDocuments(
   eventStore: EventStore,
   readModel: ReadModel,
   customerId: number,
-  document: CustomerDocument | null,
+  newest: number,
 ): Promise<void> {
-  if (document && document.status !== 'deleted') {
-    const revision = document.revision + 1
-    await readModel.requestScrub()
-    const deleted = { ...absentCustomer(customerId), status: 'deleted' as const, revision }
-    const tokenGeneration = document.tokenGeneration + 1
-    await readModel.put([{ document: { ...deleted, tokenGeneration }, expected: document.revision }])
-    const marks = createMarks({ eventStore, readModel, log: SILENT })
-    await marks.acknowledge(customerId, revision).finally(() => marks.close())
+  const marks = createMarks({ eventStore, readModel, log: SILENT })
+  try {
+    for (let round = 1; ; round++) {
+      const [document] = await readModel.documents([customerId])
+      if (document ? document.status === 'deleted' : newest < 0) break
+      const expected = document?.revision ?? -1
+      const revision = Math.max(expected, newest) + 1
+      const tokenGeneration = (document?.tokenGeneration ?? 0) + 1
+      await marks.acknowledge(customerId, revision)
+      await readModel.requestScrub()
+      const deleted = { ...absentCustomer(customerId), status: 'deleted' as const, revision, tokenGeneration }
+      const [stored] = await readModel.put([{ document: deleted, expected }])
+      if (stored === revision) break
+      // A worker was faster.
+      if (round === MOST_ROUNDS) throw new ReadModelUnavailable('The document of the customer can not be replaced.')
+    }
+  } finally {
+    await marks.close()
   }
+  await readModel.unpark(customerId)
   await readModel.forget([customerId])
   await readModel.scrub()
 }

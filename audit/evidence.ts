@@ -1,6 +1,6 @@
 /** What proves an event: its hash, its place in the log, and the checkpoint that covers it. */
 import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
-import { firstOf, newestRevision, orNone } from '../eventstore/read.ts'
+import { firstOf, newestRevision, orGone } from '../eventstore/read.ts'
 import { metadataOf } from './criteria.ts'
 import type { Place } from './places.ts'
 import { CHECKPOINT_STREAM } from './proof/signed-checkpoints.ts'
@@ -38,7 +38,7 @@ export async function evidenceOf(stored: EventStore, places: readonly Place[]): 
   for (const [stream, ofStream] of Map.groupBy(places, ({ stream }) => stream)) {
     const revisions = ofStream.map(({ revision }) => revision)
     const [from, to] = [Math.min(...revisions), Math.max(...revisions)]
-    for await (const event of orNone(stored.readStream(stream, { from, maxCount: to - from + 1 }))) {
+    for await (const event of orGone(stored.readStream(stream, { from, maxCount: to - from + 1 }))) {
       found.set(placeKey(event), {
         hash: metadataOf(event).$hash,
         position: event.position,

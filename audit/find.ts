@@ -4,7 +4,7 @@ import { isEncrypted } from '../eventstore/codec.ts'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
 import { decryptEvent } from '../eventstore/encryption/decryption.ts'
 import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
-import { orNone } from '../eventstore/read.ts'
+import { orGone } from '../eventstore/read.ts'
 import { rangeBetween, shareBetween } from '../eventstore/times.ts'
 import { CUSTOMER_FAMILIES, STREAMS, streamsWith } from '../schema/streams.ts'
 import { type Criteria, matchersOf } from './criteria.ts'
@@ -172,7 +172,7 @@ function customerStreams(
 }
 
 async function* about(customerId: number, events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
-  for await (const event of orNone(events)) {
+  for await (const event of orGone(events)) {
     if ((event.data as { readonly customerId?: unknown } | null)?.customerId === customerId) yield event
   }
 }

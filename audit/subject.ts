@@ -1,10 +1,10 @@
 /** `npm run audit -- subject`: all data about one person (GDPR art. 15 and 20). */
 import { comparePositions, type EventStore, type RecordedEvent } from '../eventstore/port.ts'
-import { orNone } from '../eventstore/read.ts'
+import { orGone, orNone } from '../eventstore/read.ts'
 import { readAccount, streamsOfAccount, streamsOfAddress } from '../projections/erasure.ts'
 import { foldCustomer } from '../projections/fold.ts'
 import { allEmailKeysOf } from '../schema/email-key.ts'
-import { STREAM_NAMES, streamOf } from '../schema/streams.ts'
+import { STREAM_NAMES, STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
 import { fieldsOf } from './changes.ts'
 import { type EventRecord, recordOf } from './records.ts'
 import { readRegister } from './requests/register.ts'
@@ -34,9 +34,13 @@ export async function subjectData(
     streamOf.privacyNotes(customerId),
   ]
   const ofAddresses = new Map<string, (event: RecordedEvent) => boolean>()
-  for (const key of emailAddresses.flatMap((email) => allEmailKeysOf(emailHashKey, email))) {
-    const isOwn = await createIsOwn(eventStore, key, customerId)
-    for (const stream of addressStreams([key])) ofAddresses.set(stream, isOwn)
+  for (const email of emailAddresses) {
+    const emailKeys = allEmailKeysOf(emailHashKey, email)
+    const claims = await Promise.all(emailKeys.map((key) => claimsOf(eventStore, key)))
+    for (const [index, key] of emailKeys.entries()) {
+      const [own, others] = [claims[index] ?? [], claims.toSpliced(index, 1)]
+      for (const stream of addressStreams([key])) ofAddresses.set(stream, createIsOwn([own, ...others], customerId))
+    }
   }
   return {
     customerId,
@@ -74,26 +78,36 @@ export async function addressData(
   }
 }
 
+async function claimsOf(eventStore: EventStore, emailKey: string): Promise<RecordedEvent[]> {
+  const claims: RecordedEvent[] = []
+  for await (const event of orNone(eventStore.readStream(streamOf.email(emailKey)))) claims.push(event)
+  return claims
+}
+
 /**
  * Returns whether an event about an address is about the customer: it was written while the customer had the address, or before
  * that and after anybody else had it. Whoever has it later, as a customer or as a guest, may be another person.
+ * @param claims those under the key of the event's stream; then those under the other keys that earlier releases may have
+ * used, which count where nobody has the address under the first
  */
-async function createIsOwn(
-  eventStore: EventStore,
-  emailKey: string,
+function createIsOwn(
+  claims: readonly (readonly RecordedEvent[])[],
   customerId: number,
-): Promise<(event: RecordedEvent) => boolean> {
-  const claims: RecordedEvent[] = []
-  for await (const event of orNone(eventStore.readStream(streamOf.email(emailKey)))) claims.push(event)
+): (event: RecordedEvent) => boolean {
   const isOf = (claim: RecordedEvent | undefined) =>
     (claim?.data as { readonly customerId?: unknown } | undefined)?.customerId === customerId
+  const isUnclaimed = claims.every(({ length }) => length === 0)
   return (event) => {
-    if (event.stream === streamOf.email(emailKey)) return isOf(event)
-    const next = claims.findIndex(({ position }) => comparePositions(position, event.position) > 0)
-    const [before, after] = [claims.at(next === -1 ? -1 : next - 1), claims[next]]
-    const isHeld = next !== 0 && before?.type === 'EmailClaimed'
-    // Claims of earlier releases have other keys.
-    return claims.length === 0 || isOf(isHeld ? before : after)
+    if (event.stream.startsWith(STREAM_PREFIXES.email)) return isOf(event)
+    let next: RecordedEvent | undefined
+    for (const ofKey of claims) {
+      const after = ofKey.findIndex(({ position }) => comparePositions(position, event.position) > 0)
+      const before = after === 0 ? undefined : ofKey.at(after === -1 ? -1 : after - 1)
+      if (before?.type === 'EmailClaimed') return isOf(before)
+      const later = after === -1 ? undefined : ofKey[after]
+      if (later && (next === undefined || comparePositions(later.position, next.position) < 0)) next = later
+    }
+    return isUnclaimed || isOf(next)
   }
 }
 
@@ -103,7 +117,7 @@ const addressStreams = (emailKeys: readonly string[]) =>
 async function eventsOf(eventStore: EventStore, streams: readonly string[], isShown: IsShown): Promise<EventRecord[]> {
   const events: EventRecord[] = []
   for (const stream of streams) {
-    for await (const event of orNone(eventStore.readStream(stream)))
+    for await (const event of orGone(eventStore.readStream(stream)))
       if (isShown(event)) events.push(recordOf(event, 'revealed'))
   }
   return events.sort((a, b) => Number(a.position) - Number(b.position))

@@ -12,7 +12,7 @@ import {
   type Json,
   type RecordedEvent,
 } from '../eventstore/port.ts'
-import { orNone } from '../eventstore/read.ts'
+import { orGone } from '../eventstore/read.ts'
 import { absentCustomer, type CustomerDocument } from '../projections/customer.ts'
 import { applyOrSkip, type Folded } from '../projections/fold.ts'
 import { streamOf } from '../schema/streams.ts'
@@ -75,7 +75,7 @@ async function* steps(eventStore: EventStore, customerId: number, known?: Folded
   let before = known?.document ?? absentCustomer(customerId)
   let isCompared = known === undefined
   const from = Math.max(before.revision, 0)
-  for await (const event of orNone(eventStore.readStream(streamOf.customer(customerId), { from }))) {
+  for await (const event of orGone(eventStore.readStream(streamOf.customer(customerId), { from }))) {
     if (!isCompared) {
       if (event.revision !== before.revision || !isSameId(event.id, known?.eventId ?? '')) break
       isCompared = true
@@ -198,7 +198,7 @@ export function timeline(
  */
 export const inOrderOfLog = (streams: readonly AsyncIterable<RecordedEvent>[]): AsyncGenerator<RecordedEvent> =>
   merge(
-    streams.map(orNone),
+    streams.map(orGone),
     (a, b) => comparePositions(a.position, b.position),
     ({ value }) => value,
   )
@@ -244,7 +244,7 @@ async function* besideEntries(
   after: number,
   fits: Matcher,
 ): AsyncGenerator<Entry> {
-  for await (const event of orNone(eventStore.readStream(stream, { from: after + 1 }))) {
+  for await (const event of orGone(eventStore.readStream(stream, { from: after + 1 }))) {
     if (!fits(event)) continue
     const isGroup = typeof event.data === 'object' && event.data !== null && !Array.isArray(event.data)
     yield { ...entryOf(event), changes: [], details: isGroup ? (event.data as { [name: string]: Json }) : {} }

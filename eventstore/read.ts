@@ -99,7 +99,8 @@ export async function newestEvent<E extends DomainEvent>(
   return stored && decode<E>(stored)
 }
 
-/** The revision of a stream's newest event, even if that can't be decoded; undefined for a missing stream. */
+/** The revision of a stream's newest event, even if that can't be decoded; undefined for one that is missing, or was tombstoned. */
 export async function newestRevision(eventStore: EventStore, stream: string): Promise<number | undefined> {
-  return (await newestStored(eventStore, stream))?.revision
+  const newest = orGone(eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 }))
+  return (await firstOf(newest))?.revision
 }

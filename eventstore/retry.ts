@@ -30,10 +30,10 @@ export function withRetries(eventStore: EventStore, options: PatienceOptions = {
     for (let attempt = 0; ; attempt++) {
       try {
         for await (const event of begin(last, count) ?? []) {
+          // A read of the log resumes at the last event read: that it comes again is no progress.
+          if (event.stream === last?.stream && event.revision === last.revision) continue
           answered()
           attempt = 0
-          // A read of the log resumes at the last event read.
-          if (event.stream === last?.stream && event.revision === last.revision) continue
           last = event
           count++
           yield event

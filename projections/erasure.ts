@@ -111,10 +111,13 @@ async function wasDeleted(eventStore: EventStore, stream: string): Promise<boole
   }
 }
 
+/** The record of a tombstone in the log. */
+const TOMBSTONE = '$streamDeleted'
+
 /** A server keeps the events of a deleted stream until it is scavenged. Walks the whole log. */
 async function* remainsOf(eventStore: EventStore, stream: string): AsyncGenerator<RecordedEvent, void, void> {
   for await (const event of eventStore.readAll({ filter: { streamPrefixes: [stream] } })) {
-    if (event.stream === stream) yield event
+    if (event.stream === stream && event.type !== TOMBSTONE) yield event
   }
 }
 

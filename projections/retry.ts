@@ -21,12 +21,15 @@ export function withRetries(readModel: ReadModel, { answered, waitOut, retried }
       for (let attempt = 0; ; attempt++) {
         try {
           for await (const ids of readModel.customers()) {
-            answered()
-            attempt = 0
             // The cursor of a scan means nothing to a server that was restarted or took over.
             const fresh = ids.filter(returned.add)
-            if (fresh.length > 0) yield fresh
+            // The servers of a Cluster that are there answer again each time, while another one stays away.
+            if (fresh.length === 0) continue
+            answered()
+            attempt = 0
+            yield fresh
           }
+          answered()
           return
         } catch (error) {
           await waitOut(error, attempt)

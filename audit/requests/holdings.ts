@@ -1,7 +1,7 @@
 /** What is held of a person, by which store, and what an erasure does to it. */
 import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { orNone } from '../../eventstore/read.ts'
+import { orGone } from '../../eventstore/read.ts'
 import { readAccount } from '../../projections/erasure.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { allEmailKeysOf } from '../../schema/email-key.ts'
@@ -60,7 +60,7 @@ export async function holdingsOf(
   const holdings: Holding[] = []
   for (const { stream, family, isOfAddress } of await streamsAbout(eventStore, subject, emailHashKey)) {
     let count = 0
-    for await (const _ of orNone(eventStore.readStream(stream))) count++
+    for await (const _ of orGone(eventStore.readStream(stream))) count++
     if (count === 0) continue
     // What is kept under an address alone is deleted with it (projections/erasure.ts).
     const fate = isOfAddress && family.name === STREAM_PREFIXES.access ? 'goes' : FATES[family.erasure]

@@ -31,8 +31,13 @@ const DATABASE = 'SQLite format 3'
 
 /** The service's log is such a file: written over, it is lost. @throws AuditError */
 function checkIsNoDatabase(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return
-  const file = openSync(path, 'r')
+  let file: number
+  try {
+    if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return
+    file = openSync(path, 'r')
+  } catch {
+    return // the first write says what is wrong
+  }
   try {
     const bytes = Buffer.alloc(DATABASE.length)
     readSync(file, bytes)

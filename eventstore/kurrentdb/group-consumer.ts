@@ -8,6 +8,7 @@ import type { Node } from './connection/node.ts'
 import { toGroupError } from './errors.ts'
 import { type Incoming, incoming } from './incoming.ts'
 import { BACK_OFF, type SubscriptionObserver, tellFailure } from './subscription.ts'
+import { safeRevision } from './wire.ts'
 
 /**
  * How long a consumer first waits to be accepted, in milliseconds; each time longer, for a server that is slow. A node that has
@@ -162,7 +163,7 @@ function recorded({
 }: AllStreamRecordedEvent): RecordedEvent {
   return {
     stream: streamId,
-    revision: Number(revision),
+    revision: safeRevision(Number(revision)),
     position,
     id,
     type,

@@ -69,6 +69,9 @@ function readEvent(reader: Reader): ReadAnswer {
   return event === undefined ? OTHER : { kind: 'event', event }
 }
 
+/** The record of a tombstone has the largest revision of 64 bits. As a number that is none that a store could keep. */
+export const safeRevision = (revision: number): number => Math.min(revision, Number.MAX_SAFE_INTEGER)
+
 function recordedEvent(reader: Reader): RecordedEvent {
   let id = ''
   let stream = ''
@@ -89,7 +92,7 @@ function recordedEvent(reader: Reader): RecordedEvent {
         stream = reader.message(streamName)
         break
       case 3:
-        revision = reader.number()
+        revision = safeRevision(reader.number())
         break
       case 4:
         prepare = reader.bigint()

@@ -291,6 +291,9 @@ for (const [name, start] of Object.entries(stores)) {
       await t.rejects(audit('export', '--output', join(path, 'x')), {
         message: /^--output: .* can't be written \(ENOTDIR\)\.$/,
       })
+      await t.rejects(audit('export', '--output', `${path}${'x'.repeat(300)}`), {
+        message: /^--output: .* can't be written \(ENAMETOOLONG\)\.$/,
+      })
       const database = `${path}.db`
       await writeFile(database, 'SQLite format 3\0 and the log of the service')
       await t.rejects(audit('export', '--output', database), { message: /is a database: name another file\.$/ })
@@ -448,6 +451,17 @@ t.test('records of access whose time is over are shown nowhere', async (t) => {
   t.notMatch((await strict('find', '--actor', '*')).output, /AccessRecorded/)
   t.notMatch((await strict('export')).output, /AccessRecorded/)
 })
+
+for (const [name, begin] of Object.entries(stores)) {
+  t.test(`a customer whose stream was tombstoned by hand, on ${name}: the rest is shown`, async (t) => {
+    const { eventStore, audit } = await startAudit(t, await begin(t))
+    await eventStore.tombstoneStream('customer-7', { expected: 'any' })
+    t.match(await audit('history', '7'), { code: 0, output: /AccessRecorded/ })
+    for (const search of [['find', '7'], ['export', '7'], ['find'], ['export']])
+      t.match(await audit(...search), { code: 0, output: /AccessRecorded/ }, search.join(' '))
+    await t.rejects(audit('state', '7', '--at', '4'), { message: 'Customer 7 was not there yet at that time.' })
+  })
+}
 
 t.test('by the command line', async (t) => {
   const folder = await temporaryFolder(t)

@@ -17,6 +17,7 @@ import { allEmailKeysOf } from '../../schema/email-key.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { collect } from '../projections/support.ts'
+import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, freshEmail, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 
 const TRACE = 'Quuxington'
@@ -143,4 +144,71 @@ t.test('a customer whose stream was deleted by hand in the event store; who neve
   const [again, nobody] = await Promise.all([erase(live), erase(live, eventStore, id + 17)])
   t.match([again, nobody], [{ customer: 'already deleted' }, { customer: 'absent' }])
   t.notOk(await keysOf(eventStore).isDestroyed(String(id + 17)), 'it is the next customer’s')
+})
+
+t.test('a stream that was deleted by hand, where the erasure is killed, or a worker is behind or faster', async (t) => {
+  const folder = await temporaryFolder(t)
+  const env = { EVENTSTORE_URL: (await startEventStoreServer(t)).url }
+  const { send, eventStore } = await startSubgraph(t, { folder, env, projection: false })
+  const readModel = await openReadModel(environment(folder).READMODEL_URL as string)
+  t.teardown(() => readModel.close())
+  const { emailHashKey } = loadKeys(loadConfiguration({ ...environment(folder), ...env }))
+  const eraser = { actor: 'operator:test', correlationId: 'c', at: new Date() }
+  const erase = (customerId: number, documents = readModel) =>
+    eraseCustomer({ eventStore, readModel: documents, customerId, emailHashKey, eraser, reason: 'ticket' })
+  const apply = (events: Parameters<ReturnType<typeof createApplier>['apply']>[0]) =>
+    createApplier({ eventStore, readModel, onFailure() {} }).apply(events)
+  /** @param applied how many events a worker has applied */
+  async function gone(applied: number, how: 'deleteStream' | 'tombstoneStream' = 'deleteStream') {
+    const { id, token } = await signUp(send)
+    for (const name of ['One', 'Two']) {
+      await send(`mutation { updateCustomer(input: { lastname: "${name}" }) { customer { id } } }`, { token })
+    }
+    const events = await collect(eventStore.readStream(streamOf.customer(id)))
+    await apply(events.slice(0, applied))
+    await eventStore[how](streamOf.customer(id), { expected: 'any' })
+    return { id, events, last: events.length - 1 }
+  }
+  const killed = new ReadModelUnavailable('killed')
+
+  await t.test('killed after the document was overwritten: it is marked', async (t) => {
+    const { id, last } = await gone(3, 'tombstoneStream')
+    const put: ReadModel['put'] = async (...writes) => {
+      await readModel.put(...writes)
+      throw killed
+    }
+    await t.rejects(erase(id, { ...readModel, put }), killed)
+    t.match(await erase(id), { customer: 'already deleted' })
+    t.match(await readModel.get([id]), [{ acknowledged: last + 1 }], 'no instance uses an older document')
+  })
+
+  for (const applied of [0, 1]) {
+    await t.test(`a worker that has applied ${applied} of the events applies the rest afterwards`, async (t) => {
+      const { id, events } = await gone(applied, applied === 0 ? 'tombstoneStream' : 'deleteStream')
+      t.match(await erase(id), { customer: 'already deleted' })
+      for (const event of events.slice(applied)) await apply([event])
+      t.match(await readModel.documents([id]), [{ status: 'deleted', email: '' }])
+      t.same(await readModel.parked(), [])
+    })
+  }
+
+  await t.test('a worker applies the rest just before the document is overwritten', async (t) => {
+    const { id, events } = await gone(1)
+    let isFirst = true
+    const put: ReadModel['put'] = async (...writes) => {
+      if (isFirst) await apply(events.slice(1))
+      isFirst = false
+      return readModel.put(...writes)
+    }
+    t.match(await erase(id, { ...readModel, put }), { customer: 'already deleted' })
+    t.match(await readModel.documents([id]), [{ status: 'deleted', email: '' }])
+  })
+
+  await t.test('an event that was parked is parked no more', async (t) => {
+    const { id, events } = await gone(1)
+    await apply(events.slice(2))
+    t.match(await readModel.parked(), [{ customerId: id }])
+    await erase(id)
+    t.same(await readModel.parked(), [])
+  })
 })

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openKurrentEventStore } from '../../eventstore/kurrentdb/event-store.ts'
 import {
+  type EventStore,
   EventStoreUnavailable,
   type RecordedEvent,
   StreamNotFound,
@@ -74,4 +75,23 @@ t.test('not for ever, and not once it is told to stop', async (t) => {
   const read = all(withRetries(store, { signal: stopping.signal }).readStream('a'))
   stopping.abort()
   await t.rejects(read, EventStoreUnavailable)
+})
+
+t.test('not for ever, although the last event that was read comes again each time', async (t) => {
+  const { store } = await aServer(t)
+  await store.append('a', someEvents(3), { expected: 'no_stream' })
+  const outages: string[] = []
+  const broken: EventStore = {
+    ...store,
+    async *readAll(options) {
+      let count = 0
+      for await (const event of store.readAll(options)) {
+        if (event.revision === 2 || count++ === 2) throw new EventStoreUnavailable('no answer')
+        yield event
+      }
+    },
+  }
+  const waiting = withRetries(broken, { longestOutage: 1_000, onOutage: (reason) => outages.push(reason) })
+  await t.rejects(all(waiting.readAll({ filter: { streamPrefixes: ['a'] } })), EventStoreUnavailable)
+  t.same(outages, ['no answer'], 'and one outage is told of once')
 })

@@ -337,6 +337,28 @@ t.test('operators find a customer by any spelling', async (t) => {
   for (const other of all) t.match(await findHolder(eventStore, other, () => emailHashKey), { customerId: id })
 })
 
+t.test(
+  'the file of a customer of an older release has nothing of a guest who uses the address afterwards',
+  async (t) => {
+    for (const spelling of OLDER) {
+      const { id, all } = await older(spelling)
+      const guests = async () => {
+        const { events } = (await subjectData(eventStore, id, emailHashKey, () => true)) as {
+          events: { type: string }[]
+        }
+        return events.filter(({ type }) => type === 'GuestSubscribed').length
+      }
+      await appendOlder(eventStore, `newsletterSubscriber-${emailKeyOf(emailHashKey, all[0])}`, [
+        { type: 'GuestSubscribed', data: { email: all[0] } },
+      ])
+      t.equal(await guests(), 1, 'while the customer has it')
+      gives(t, await change(await signIn(send, all[0]), freshEmail()), { updateCustomerEmail: {} })
+      gives(t, await subscribe(all[0]), { subscribeEmailToNewsletter: { status: 'SUBSCRIBED' } })
+      t.equal(await guests(), 1)
+    }
+  },
+)
+
 /** Imports into the folder; gives the counts, and why rows were refused. */
 async function run(into: string, customers: string, addresses?: string) {
   const paths = { customers: join(into, 'customers.csv'), addresses: join(into, 'addresses.csv') }

@@ -6,13 +6,16 @@ import type { CustomerDocument } from '../../projections/customer.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import { type ReadModel, ReadModelUnavailable } from '../../projections/read-model.ts'
 import { compareGenerations, compareWithLog, type Difference, type Progress } from '../../projections/rebuild.ts'
+import { withRetries } from '../../projections/retry.ts'
 import { FILTER, startProjection } from '../../projections/worker/worker.ts'
+import { createPatience } from '../../runtime/patience.ts'
 import { fillLog } from '../bench/log.ts'
+import { aDocument } from '../contract/read-model.ts'
 import { runCommand } from '../support/commands.ts'
 import { awayAfterReads, builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startScript } from '../support/processes.ts'
-import { startRedis } from '../support/redis.ts'
+import { startRedis, startRedisCluster } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { appendHistories, someHistories } from './support.ts'
 
@@ -307,6 +310,25 @@ t.test('a comparison waits for a Redis that stops in the middle, and then compar
   const options = { report() {}, signal: stopping.signal, onOutage: () => stopping.abort() }
   for await (const each of compareWithLog(eventStore, gone, options)) stopped.push(each)
   t.same(stopped, [], 'stopped during an outage it ends, without an error')
+})
+
+t.test('a comparison does not wait for ever for one server of a Cluster, although the others answer', async (t) => {
+  const cluster = await startRedisCluster(t)
+  const readModel = await openReadModel(cluster.url)
+  t.teardown(() => readModel.close())
+  await readModel.put(Array.from({ length: 30 }, (_, index) => ({ document: aDocument(index + 1, 0), expected: -1 })))
+  let last = 0
+  for await (const ids of readModel.customers()) last = ids[0] as number
+  await (await cluster.nodeOf(last)).kill()
+  const outages: string[] = []
+  const signal = AbortSignal.timeout(20_000)
+  const options = { longestOutage: 2_000, signal, onOutage: (reason: string) => outages.push(reason) }
+  const patient = withRetries(readModel, createPatience(ReadModelUnavailable, options))
+  await t.rejects(async () => {
+    for await (const _ of patient.customers()); // until it gives up
+  }, ReadModelUnavailable)
+  t.equal(signal.aborted, false, 'by itself')
+  t.equal(outages.length, 1, 'one outage is told of once')
 })
 
 t.test('a generation of another log is not gone back to', async (t) => {

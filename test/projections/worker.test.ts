@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { openKurrentEventStore } from '../../eventstore/kurrentdb/event-store.ts'
 import type { EventStore, NewEvent } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
@@ -6,6 +7,7 @@ import type { ReadModel } from '../../projections/read-model.ts'
 import { type Applier, createApplier } from '../../projections/worker/apply-events.ts'
 import type { Failure } from '../../projections/worker/parking.ts'
 import { stopClock } from '../support/clock.ts'
+import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { encoded, type History } from '../support/histories.ts'
 import { registered } from '../support/registered.ts'
 import { until } from '../support/until.ts'
@@ -462,4 +464,18 @@ t.test('a gap whose events are gone is a failure, once', async (t) => {
       t.strictSame(await readModel.documents([1, 2]), [null, await foldCustomer(eventStore, 2)])
     })
   }
+})
+
+t.test('goes on where a customer’s stream is tombstoned by hand at a server', async (t) => {
+  const [server, { readModel }] = await Promise.all([startEventStoreServer(t), openStores(t)])
+  const eventStore = openKurrentEventStore(server.url)
+  t.teardown(() => eventStore.close())
+  await appendHistories(eventStore, someHistories(3, 1))
+  const projection = start(t, { eventStore, readModel })
+  await projection.caughtUp()
+  await eventStore.tombstoneStream('customer-2', { expected: 'any' })
+  await appendHistories(eventStore, someHistories(4, 1).slice(3))
+  await projection.caughtUp()
+  t.match(await readModel.documents([4]), [{ id: 4 }])
+  t.match(await readModel.getCheckpoint(), { stream: 'customer-4' })
 })

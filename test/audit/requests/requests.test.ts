@@ -237,6 +237,22 @@ t.test('files: access and portability, also for an address that is no customerâ€
   t.match(await alice('execute', '4', '--note', 'the shop did it'), { output: /is done: carried-out/ })
 })
 
+for (const [name, environmentOf] of Object.entries(STORES)) {
+  t.test(`the file of a customer whose stream was tombstoned by hand, on ${name}`, async (t) => {
+    const { folder, send, eventStore, privacy } = await start(t, await environmentOf(t))
+    const [alice, bob] = [privacy('alice'), privacy('bob')]
+    const { id } = await signUp(send)
+    await eventStore.tombstoneStream(streamOf.customer(id), { expected: 'any' })
+    await alice('receive', 'access', String(id), '--channel', 'letter')
+    t.match(await alice('show', '1'), { code: 0, output: /Held now:/ })
+    await alice('identify', '1', '--how', 'signed-in')
+    await bob('approve', '1')
+    const path = join(folder, 'access.json')
+    t.match(await bob('execute', '1', '--output', path), { code: 0, output: /is done: handed-out/ })
+    t.match(JSON.parse(await readFile(path, 'utf8')).events.at(-1), { type: 'AccessRecorded' })
+  })
+}
+
 t.test('in an emergency, or where the store wants no second person', async (t) => {
   const { send, eventStore, audit } = await start(t)
   const [first, second] = [await signUp(send), await signUp(send)]

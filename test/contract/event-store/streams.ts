@@ -72,6 +72,10 @@ export async function streamCases(t: Test, { store, fresh, append }: Contract): 
     await t.rejects(store.tombstoneStream(stream, { expected: 'any' }), StreamDeleted)
     await t.rejects(store.setStreamMetadata(stream, { $maxCount: 1 }), StreamDeleted)
     await t.rejects(store.getStreamMetadata(stream), StreamDeleted)
+    const [record] = await all(
+      store.readAll({ direction: 'backwards', maxCount: 1, filter: { streamPrefixes: [stream] } }),
+    )
+    t.ok(Number.isSafeInteger(record?.revision), `${record?.type} has a revision that a store can keep`)
   })
 
   await t.test('50: metadata takes effect on the next read', async (t) => {
