@@ -5,7 +5,7 @@
 import { LRUCache } from 'lru-cache'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
 import type { EventStore } from '../eventstore/port.ts'
-import { firstOf, orGone } from '../eventstore/read.ts'
+import { newestOrGone } from '../eventstore/read.ts'
 import { documentSize } from '../projections/document-size.ts'
 import type { Folded } from '../projections/fold.ts'
 import { streamOf } from '../schema/streams.ts'
@@ -33,8 +33,7 @@ export function createHistoryStates(eventStore: EventStore): (customerId: number
 
   /** undefined: the customer is deleted, but the key is not destroyed yet, or there are no keys. */
   async function lifeOf(customerId: number): Promise<'living' | 'erased' | undefined> {
-    const stream = streamOf.customer(customerId)
-    const newest = await firstOf(orGone(eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })))
+    const newest = await newestOrGone(eventStore, streamOf.customer(customerId))
     if (newest?.type !== 'CustomerDeleted') return 'living'
     if (!hasKeys(eventStore)) return undefined
     // This reads the key again, so later folds do without it.

@@ -128,8 +128,9 @@ export async function openStoredLog(
 }
 
 /**
- * `openLog` compares the log with the keys of customers. For who does not need them it is enough that an empty log is no
- * lost one, also where its other keys are not in files. @throws ConfigurationError; EventStoreUnavailable
+ * `openLog` compares the log with the customers' keys. Callers that do not need those keys only have to know that an empty
+ * log is not a lost one, even where the service's other keys are not in files.
+ * @throws ConfigurationError; EventStoreUnavailable
  */
 async function refuseLostLogOfKeyStore(configuration: Configuration, stored: EventStore): Promise<void> {
   const url = keyStoreUrl(configuration)

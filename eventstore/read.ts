@@ -99,8 +99,10 @@ export async function newestEvent<E extends DomainEvent>(
   return stored && decode<E>(stored)
 }
 
-/** The revision of a stream's newest event, even if that can't be decoded; undefined for one that is missing, or was tombstoned. */
-export async function newestRevision(eventStore: EventStore, stream: string): Promise<number | undefined> {
-  const newest = orGone(eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 }))
-  return (await firstOf(newest))?.revision
-}
+/** A stream's newest event, even if it can't be decoded; undefined for a stream that is missing, or was tombstoned. */
+export const newestOrGone = (eventStore: EventStore, stream: string): Promise<RecordedEvent | undefined> =>
+  firstOf(orGone(eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })))
+
+/** The revision of {@link newestOrGone}. */
+export const newestRevision = async (eventStore: EventStore, stream: string): Promise<number | undefined> =>
+  (await newestOrGone(eventStore, stream))?.revision

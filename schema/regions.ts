@@ -64,8 +64,10 @@ export function regionsNamed(countryId: string, text: string): readonly Region[]
     foldedByCountry.set(countryId, folded)
   }
   const named = folded.filter(({ name }) => name === wanted)
-  const found = named.length > 0 ? named : folded.filter(({ code }) => code === wanted)
-  const plain = found.length > 0 ? '' : foldPlain(text)
-  const all = plain === '' ? found : folded.filter(({ plainName }) => plainName === plain)
-  return all.map(({ region }) => region)
+  let found = named.length > 0 ? named : folded.filter(({ code }) => code === wanted)
+  if (found.length === 0) {
+    const plain = foldPlain(text)
+    found = folded.filter(({ plainName }) => plainName === plain)
+  }
+  return found.map(({ region }) => region)
 }

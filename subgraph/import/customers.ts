@@ -202,12 +202,13 @@ function createSingleImport(run: ImportRun) {
     if (newest?.type === 'EmailClaimed') {
       const holder = await run.load(newest.data.customerId)
       if (holder.status === 'registered' && claims.keyOf(holder.email) === claims.keyOf(customer.email)) {
-        // Imported from a file of another kind. Who registered here and got the number of the row may be anybody.
-        if (holder.id === customer.id && isImportedAs(run, claims.keyOf(holder.email), events))
-          return { newest, id, isThere: true }
-        const ofHolder = await all<CustomerEvent>(run, streamOf.customer(holder.id))
         const current = claims.keyOf(holder.email)
-        if (isImportedAs(run, current, ofHolder)) run.websites.refuse(current, customer.website)
+        const ofHolder = holder.id === id ? events : await all<CustomerEvent>(run, streamOf.customer(holder.id))
+        if (isImportedAs(run, current, ofHolder)) {
+          // Imported from a file of another kind. Who registered here and got the number of the row may be anybody.
+          if (holder.id === customer.id) return { newest, id, isThere: true }
+          run.websites.refuse(current, customer.website)
+        }
         throw addressTaken()
       }
     }

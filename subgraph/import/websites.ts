@@ -47,7 +47,8 @@ export function createWebsites(isInFile: (key: string) => boolean): Websites {
 
     isOther(key, website) {
       if (website === null) return false
-      if (idIn(refused, key) === numberOf(website)) return true
+      const other = idIn(refused, key)
+      if (other !== undefined && other === numberOf(website)) return true
       if (usual === undefined || !isInFile(key)) return false
       const accepted = idIn(unusual, key)
       if (accepted !== undefined) return accepted !== UNKNOWN && accepted !== numberOf(website)

@@ -154,22 +154,32 @@ export function createEmailClaims(
       }
     },
 
-    async release(email, customerId, command) {
-      for (const key of keysOf(email)) await streams.release(key, customerId, command)
-    },
+    release: async (email, customerId, command) =>
+      releaseLeft(await heldOf(keysOf(email), customerId), customerId, command),
 
-    async leaving(email, customerId, next) {
-      const left: LeftClaim[] = []
-      for (const key of keysOf(email).filter((each) => each !== keyOf(next))) {
-        const last = await streams.newest(key)
-        if (last && isHeldBy(last, customerId)) left.push({ key, revision: last.revision })
+    leaving: (email, customerId, next) =>
+      heldOf(
+        keysOf(email).filter((key) => key !== keyOf(next)),
+        customerId,
+      ),
+
+    releaseLeft,
+  }
+
+  /** The claims under these keys that the customer holds. */
+  async function heldOf(keys: readonly string[], customerId: number): Promise<LeftClaim[]> {
+    const held: LeftClaim[] = []
+    for (const key of keys) {
+      const last = await streams.newest(key)
+      if (last?.type === 'EmailClaimed' && last.data.customerId === customerId) {
+        held.push({ key, revision: last.revision })
       }
-      return left
-    },
+    }
+    return held
+  }
 
-    async releaseLeft(left, customerId, command) {
-      for (const { key, revision } of left) await streams.release(key, customerId, command, revision)
-    },
+  async function releaseLeft(left: readonly LeftClaim[], customerId: number, command: Command): Promise<void> {
+    for (const claim of left) await streams.release(claim, customerId, command)
   }
 }
 
@@ -214,13 +224,9 @@ function createClaimStreams(eventStore: EventStore) {
       }
     },
 
-    /** @param revision of the claim to release; absent: the newest one */
-    async release(key: string, customerId: number, command: Command, revision?: number): Promise<void> {
-      const last = revision === undefined ? await newest(key) : undefined
-      const claimed = last && isHeldBy(last, customerId) ? last.revision : revision
-      if (claimed === undefined) return
+    async release({ key, revision }: LeftClaim, customerId: number, command: Command): Promise<void> {
       try {
-        await append(key, { type: 'EmailReleased', data: { customerId } }, claimed, command)
+        await append(key, { type: 'EmailReleased', data: { customerId } }, revision, command)
       } catch (error) {
         // It was claimed again in the meantime: by somebody else, or by the customer, who moves back.
         if (!(error instanceof WrongExpectedRevision)) throw error
@@ -228,9 +234,6 @@ function createClaimStreams(eventStore: EventStore) {
     },
   }
 }
-
-const isHeldBy = ({ type, data }: EmailEvent, customerId: number): boolean =>
-  type === 'EmailClaimed' && data.customerId === customerId
 
 /** Whether the two addresses are claimed under different keys. */
 export const changesClaim = (claims: EmailClaims, from: string, to: string): boolean =>

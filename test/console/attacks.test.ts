@@ -8,7 +8,7 @@ import { createLongReads } from '../../console/long-reads.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
 import { collect } from '../projections/support.ts'
 import { until } from '../support/until.ts'
-import { countReads, startConsole, type Visitor } from './support.ts'
+import { appendAccess, countReads, startConsole, type Visitor } from './support.ts'
 
 /** An event of a customer as it was stored before there was encryption. */
 const IN_CLEAR = {
@@ -70,15 +70,7 @@ t.test('what an export records names no address, and has a limit', async (t) => 
 
 t.test('one person leaves a few searches open, and no more', async (t) => {
   const { app, options, signIn } = await startConsole(t)
-  const events = Array.from({ length: 400 }, () => ({
-    id: crypto.randomUUID(),
-    type: 'AccessRecorded',
-    data: { kind: 'signed-in', command: 'x'.repeat(40_000) },
-    metadata: { actor: 'guest' },
-  }))
-  for (let from = 0; from < events.length; from += 20) {
-    await options.stored.append(streamOf.access(7), events.slice(from, from + 20), { expected: 'any' })
-  }
+  await appendAccess(options, 400, 40_000)
   const readsUnderWay = countReads(options)
   const [auditor, officer] = [await signIn('auditor'), await signIn('privacy-officer')]
   const url = await app.listen({ port: 0, host: '127.0.0.1' })

@@ -9,7 +9,7 @@ import { orNone } from '../../eventstore/read.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
 import { CREATE_ADDRESS, freshEmail, signUp, startSubgraph, TEXAN, temporaryFolder } from '../support/graph.ts'
 import { until } from '../support/until.ts'
-import { countReads, startConsole, type Visitor } from './support.ts'
+import { appendAccess, countReads, startConsole, type Visitor } from './support.ts'
 
 /** A service with a customer who signed up, moved and changed her name, and a console on its log. */
 async function withCustomer(t: Test) {
@@ -307,15 +307,7 @@ t.test('a search sends its rows as it finds them, and ends when the reader goes 
 
 t.test('an export that the end of the console cuts short fails for its reader', async (t) => {
   const { app, options, signIn } = await startConsole(t)
-  const events = Array.from({ length: 1_200 }, () => ({
-    id: crypto.randomUUID(),
-    type: 'AccessRecorded',
-    data: { kind: 'signed-in', command: 'x'.repeat(30_000) },
-    metadata: { actor: 'guest' },
-  }))
-  for (let from = 0; from < events.length; from += 30) {
-    await options.stored.append(streamOf.access(7), events.slice(from, from + 30), { expected: 'any' })
-  }
+  await appendAccess(options, 1_200, 30_000)
   const auditor: Visitor = await signIn('auditor')
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const token = /name="token" value="([^"]+)"/.exec((await auditor.get('/')).body)?.[1] ?? ''

@@ -12,9 +12,11 @@ import { buildConsole } from '../../console/server.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
+import { partsOf } from '../../runtime/in-batches.ts'
 import { lazily } from '../../runtime/lazily.ts'
 import { loadEmailHashKey } from '../../runtime/service-keys.ts'
 import { store } from '../../schema/store.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { environment, temporaryFolder } from '../support/graph.ts'
 
 export interface ConsoleFixture {
@@ -170,6 +172,18 @@ async function signIn(app: FastifyInstance, who: Who): Promise<Visitor> {
   if (status !== 303) throw new Error(`The sign-in was refused with ${status}.`)
   await someone.get('/')
   return someone
+}
+
+/** Appends records of access to a customer: a long log, which takes its time to be read. @param characters of each */
+export async function appendAccess({ stored }: ConsoleOptions, count: number, characters: number): Promise<void> {
+  const command = 'x'.repeat(characters)
+  const events = Array.from({ length: count }, () => ({
+    id: crypto.randomUUID(),
+    type: 'AccessRecorded',
+    data: { kind: 'signed-in', command },
+    metadata: { actor: 'guest' },
+  }))
+  for (const part of partsOf(events, 20)) await stored.append(streamOf.access(7), part, { expected: 'any' })
 }
 
 /** A tab in which somebody is signed in. */
